@@ -1,0 +1,1 @@
+"""One module a job. Each has a function `run(context: JobContext) -> None`: load, compute, save."""

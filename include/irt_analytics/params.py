@@ -1,0 +1,39 @@
+"""The parameters of a run that change its numbers: the Dag's params, beside as_of and tenant."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Model = Literal["2PL", "Rasch", "3PL"]
+
+#: First attempts an item needs before it is estimated without a flag, by model.
+MIN_ANSWERS_ITEM: dict[Model, int] = {"Rasch": 30, "2PL": 100, "3PL": 500}
+#: Below this an item is left out of the calibration altogether.
+MIN_ANSWERS_ITEM_ANY = 20
+#: Weeks of history that a first run reconstructs: the longest window any job reads.
+HISTORY_WEEKS = 26
+
+
+class RunParams(BaseModel):
+    """One field a Dag param; the command line has a flag of the same name for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Model = Field("2PL", description="item response model")
+    linking: Literal["stocking_lord", "mean_sigma"] = Field("stocking_lord", description="method of the scale link")
+    priors: Literal["weak", "none"] = Field("weak", description="weak: a ~ lognormal(0, 0.5)")
+    invalid_answers: Literal["missing", "wrong"] = Field(
+        "missing", description="how timed-out and rapid answers count as evidence of ability"
+    )
+    irt_window_days: int = Field(30, ge=1, le=3650, description="days of first attempts a calibration reads")
+    min_answers_item: int | None = Field(None, ge=1, description="first attempts an item needs; default by model")
+    min_answers_learner: int = Field(5, ge=1, description="first attempts a learner needs")
+    segment_weeks: int = Field(12, ge=1, le=HISTORY_WEEKS, description="weeks of behaviour that segments read")
+    shards: int = Field(1, ge=1, le=1024, description="learner shards worked through one after another")
+    learner_pages: Literal["flagged", "none", "all"] = Field("flagged", description="learners that get a page")
+    report_lang: Literal["en", "ko"] = Field("en", description="language of the report")
+
+    @property
+    def item_minimum(self) -> int:
+        """First attempts an item needs to be estimated without a flag."""
+        return self.min_answers_item if self.min_answers_item is not None else MIN_ANSWERS_ITEM[self.model]

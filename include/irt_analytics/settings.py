@@ -1,0 +1,36 @@
+"""Settings of a job, from the environment only; secrets never come by the command line and never reach a log."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from irt_analytics.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """What a job needs to know of its surroundings. Each field is the environment variable of the same name."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL connection URI of the product's database")
+    attempt_source: str = Field("flat", description="flat, exam_jsonb, xapi, or the path of an own SQL file")
+    report_store_url: str = Field("", description="fsspec URL of the folder that receives report files")
+    report_engine: Literal["auto", "quarto", "pandoc"] = Field("auto", description="what renders the report")
+    dag_run_id: str | None = Field(None, validation_alias="IRT_DAG_RUN_ID", description="Airflow's run id")
+    try_number: int | None = Field(None, validation_alias="IRT_TRY_NUMBER", description="Airflow's try number")
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: a variable is missing or has a value that is not allowed; names the variable.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # fields come from the environment
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise ConfigurationError("environment: " + "; ".join(lines)) from None
