@@ -61,7 +61,7 @@ class _LazyCommand(click.Command):
         return command.make_context(info_name, args, parent, **extra)
 
 
-def _flag_type(info: FieldInfo) -> tuple[click.ParamType, str]:
+def _flag_type(info: FieldInfo) -> tuple[click.ParamType[Any], str]:
     """The click type of a RunParams field and the text of its default."""
     annotation: Any = info.annotation
     if isinstance(annotation, types.UnionType):
@@ -69,7 +69,7 @@ def _flag_type(info: FieldInfo) -> tuple[click.ParamType, str]:
     default = "by model" if info.default is None else str(info.default)
     if typing.get_origin(annotation) is Literal:
         return click.Choice([*typing.get_args(annotation), ""]), default
-    return click.STRING, default
+    return click.STRING, default  # RunParams parses numbers, so that an empty text may mean "not set"
 
 
 def _param_options() -> list[click.Option]:
@@ -80,6 +80,7 @@ def _param_options() -> list[click.Option]:
             click.Option(
                 ["--" + name.replace("_", "-"), name],
                 type=flag_type,
+                metavar=None if isinstance(flag_type, click.Choice) else "INTEGER",
                 default=None,
                 help=f"{info.description}  [default: {default}]",
             )
