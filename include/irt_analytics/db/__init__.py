@@ -1,0 +1,22 @@
+"""The database: connections, statements by file name, bulk reading and writing, partitions, migrations."""
+
+from irt_analytics.db.bulk import copy_batches, copy_frame, replace
+from irt_analytics.db.connection import connect, describe
+from irt_analytics.db.migrations import migrate
+from irt_analytics.db.partitions import ensure_partitions
+from irt_analytics.db.statements import SQL_ROOT, execute, read_arrow, read_frame, sql
+
+__all__ = [
+    "SQL_ROOT",
+    "connect",
+    "copy_batches",
+    "copy_frame",
+    "describe",
+    "ensure_partitions",
+    "execute",
+    "migrate",
+    "read_arrow",
+    "read_frame",
+    "replace",
+    "sql",
+]

@@ -1,0 +1,64 @@
+"""Connections to the product's database."""
+
+import os
+import re
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from irt_analytics.errors import ConfigurationError, TemporaryError
+from irt_analytics.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+# What a server says of a connection that no retry will mend (libpq carries no SQLSTATE for it).
+_WILL_NOT_MEND = re.compile(
+    r'password authentication failed|role ".*" does not exist|database ".*" does not exist|no pg_hba\.conf entry'
+)
+
+
+def connection_fields(settings: Settings) -> dict[str, Any]:
+    """Split DATABASE_URL into libpq's connection fields.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is neither a PostgreSQL URI nor a list of keyword=value pairs. The value is
+            not shown, for it holds a password.
+    """
+    try:
+        fields = conninfo_to_dict(settings.database_url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "DATABASE_URL cannot be read: expected postgresql://user:password@host:5432/database, "
+            "with special characters of the password percent-encoded"
+        ) from None
+    return {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "irt_analytics", **fields}
+
+
+def describe(settings: Settings) -> str:
+    """Return where the database is, `host:port/database`, without user or password."""
+    fields = connection_fields(settings)
+    host = fields.get("host") or os.environ.get("PGHOST") or "local socket"
+    port = fields.get("port") or os.environ.get("PGPORT") or 5432
+    database = fields.get("dbname") or os.environ.get("PGDATABASE") or fields.get("user") or "default database"
+    return f"{host}:{port}/{database}"
+
+
+def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+    """Connect to the product's database; the session's time zone is UTC.
+
+    Raises:
+        TemporaryError: the database cannot be reached now; names host, port and database.
+        ConfigurationError: DATABASE_URL is malformed, or the server refuses its user, password or database.
+    """
+    fields = connection_fields(settings)
+    try:
+        connection: psycopg.Connection[Any] = psycopg.connect(**fields, autocommit=True)
+        connection.execute("set time zone 'UTC'")
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        if _WILL_NOT_MEND.search(reason):
+            raise ConfigurationError(f"DATABASE_URL: the database {describe(settings)} refuses it: {reason}") from None
+        raise TemporaryError(f"database {describe(settings)} is unreachable: {reason}") from None
+    connection.autocommit = autocommit
+    return connection

@@ -1,0 +1,23 @@
+"""Bring the database to the newest schema and define the view attempt of this customer's tables."""
+
+from datetime import timedelta
+
+from irt_analytics import db
+from irt_analytics.db.sources import define_attempt_view
+from irt_analytics.params import HISTORY_WEEKS
+from irt_analytics.runner import Job, JobContext
+
+#: A reader in another transaction may hold the view for a while; longer than this is for a retry.
+LOCK_TIMEOUT = "60s"
+
+
+def run(context: JobContext) -> None:
+    """Migrate, define the view, and make the partitions that this day's jobs will write to."""
+    connection = context.connection
+    connection.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+    context.record.wrote("_yoyo_migration", len(db.migrate(connection)))
+    define_attempt_view(connection, context.settings.attempt_source)
+    db.ensure_partitions(connection, [context.as_of - timedelta(weeks=weeks) for weeks in range(HISTORY_WEEKS + 1)])
+
+
+JOB = Job(name="prepare_schema", run=run, lock="database")
