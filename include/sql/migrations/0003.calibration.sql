@@ -99,6 +99,7 @@ create table mirt_item_params (
     p_value float8,
     infit float8,
     outfit float8,
+    median_time_ms float8,
     anchor boolean not null,
     drift_statistic float8,
     drift_p_value float8,
@@ -116,6 +117,7 @@ create table mirt_item_params (
         se_a between 0 and '1e300' and se_b between 0 and '1e300' and se_c between 0 and '1e300'
     ),
     constraint mirt_item_params_n_responses check (n_responses >= 0),
+    constraint mirt_item_params_median_time check (median_time_ms >= 0 and median_time_ms < '1e300'),
     constraint mirt_item_params_p_value check (p_value between 0 and 1),
     constraint mirt_item_params_drift_p_value check (drift_p_value between 0 and 1),
     constraint mirt_item_params_drifted check (anchor or not drifted),
@@ -137,6 +139,7 @@ comment on column mirt_item_params.n_responses is 'First attempts in the calibra
 comment on column mirt_item_params.p_value is 'Share of those that are correct (classical difficulty).';
 comment on column mirt_item_params.infit is 'Information-weighted mean square of residuals; 1 expected.';
 comment on column mirt_item_params.outfit is 'Unweighted mean square of residuals; 1 expected.';
+comment on column mirt_item_params.median_time_ms is 'Median response time of first attempts in the calibration window, in milliseconds; an answer under a tenth of it is rapid. Null where not recorded.';
 comment on column mirt_item_params.anchor is 'Whether the item is an anchor of the scale.';
 comment on column mirt_item_params.drift_statistic is 'Statistic of the test that an anchor kept its parameters.';
 comment on column mirt_item_params.drift_p_value is 'p of that test.';

@@ -132,5 +132,5 @@ comment on column features_topic_daily.hints is 'Hints taken; null where not rec
 comment on column features_topic_daily.theta_mean is 'Ability in the topic; see theta_source.';
 comment on column features_topic_daily.theta_sd is 'Its standard error.';
 comment on column features_topic_daily.theta_source is 'student_topic_theta, or mirt_ability where the topic has none; null where neither has.';
-comment on column features_topic_daily.improvement is 'Accuracy of the day minus the learner''s accuracy in the topic before it; null without both.';
+comment on column features_topic_daily.improvement is 'Share correct of the day minus the learner''s share correct in the topic over the 28 days before it; null where those hold no answer.';
 comment on column features_topic_daily.reconstructed is 'Whether the row was written by a run for a later day.';

@@ -18,6 +18,7 @@ returns table (
     p_value float8,
     infit float8,
     outfit float8,
+    median_time_ms float8,
     anchor boolean,
     drift_statistic float8,
     drift_p_value float8,

@@ -1,0 +1,9 @@
+-- One row: answers within the window, and those of them that name no learner, no item or no correctness.
+select
+    count(*) as answers,
+    count(*) filter (where student_id is null or item_id is null or correct is null) as incomplete
+from attempt
+where
+    tenant_id = %(tenant_id)s
+    and completed_at >= %(window_start)s::date::timestamp at time zone 'UTC'
+    and completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
