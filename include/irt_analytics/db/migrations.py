@@ -12,6 +12,7 @@ from irt_analytics.db.statements import SQL_ROOT
 MIGRATIONS = SQL_ROOT / "migrations"
 
 logger = logging.getLogger(__name__)
+logging.getLogger("yoyo.migrations").setLevel(logging.WARNING)  # it has a line for every statement
 
 
 class _InTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
