@@ -10,5 +10,5 @@ set
     exclusions = %(exclusions)s,
     duration_s = %(duration_s)s,
     peak_memory_mb = %(peak_memory_mb)s,
-    finished_at = now()
+    finished_at = clock_timestamp()
 where job_run_id = %(job_run_id)s
