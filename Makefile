@@ -1,0 +1,54 @@
+# Every command that people use; each is a thin call of a tested program.
+# PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with.
+.DEFAULT_GOAL := help
+.PHONY: help demo up down trigger psql test lint bench prove lock
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+bin := .venv/bin
+analytics := $(bin)/python -m irt_analytics
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+
+demo: ## run the whole daily Dag on a simulated cohort, or on a log: DATA=log.csv [AS_OF=YYYY-MM-DD] [COLUMNS="correct=is_right,..."]
+	@tools/setup
+	@$(analytics) demo run
+
+up: ## serve Airflow's web UI over the last demo's data: [PORT=8080]
+	@tools/setup
+	@$(analytics) demo up
+
+down: ## stop all that `make up` and `make demo` started
+	@test ! -x $(bin)/python || $(analytics) demo down
+
+trigger: ## run another day of the last demo's data: AS_OF=YYYY-MM-DD
+	@tools/setup
+	@$(analytics) demo trigger
+
+psql: ## open the last demo's database
+	@tools/setup
+	@$(analytics) demo psql
+
+test: ## linters, types and every lane of tests, each with its time
+	@tools/setup dev
+	@tools/test
+
+lint: ## format and fix what can be fixed, then check style and types
+	@tools/setup dev
+	@$(bin)/ruff format
+	@$(bin)/ruff check --fix
+	@$(bin)/mypy dags plugins include tests
+
+bench: ## measure the engine against its peers; writes .bench/results.json
+	@tools/setup dev
+	@$(bin)/python -m tests.bench
+
+prove: ## the statistical proofs at full size
+	@tools/setup dev
+	@$(bin)/pytest -m prove
+
+lock: ## compile requirements.txt and requirements-dev.txt from pyproject.toml
+	@tools/setup
+	.demo/uv/bin/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra airflow --extra demo pyproject.toml -o requirements.txt
+	.demo/uv/bin/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt

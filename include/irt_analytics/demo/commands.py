@@ -1,0 +1,257 @@
+"""The commands behind `make demo`, `make up`, `make down`, `make trigger` and `make psql`."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from irt_analytics.cli import parse_day
+from irt_analytics.demo.airflow import DAG_ID, USER, Airflow, Client
+from irt_analytics.demo.dataset import TENANT, Dataset, Span, own_log, provide, simulated
+from irt_analytics.demo.follow import follow
+from irt_analytics.demo.place import Place, write_private
+from irt_analytics.demo.postgres import Postgres
+from irt_analytics.demo.summary import Summary, summarise
+from irt_analytics.errors import ConfigurationError, TemporaryError, Terminated
+
+HELP = {"help_option_names": ["-h", "--help"]}
+PORT = 8080
+
+
+@click.group("demo", context_settings=HELP)
+def command() -> None:
+    """Run the whole daily Dag on this machine; the Makefile's commands."""
+
+
+@command.command("run", context_settings=HELP)
+@click.option(
+    "--data", envvar="DATA", type=click.Path(path_type=Path), help="an answer log; default: a simulated cohort"
+)
+@click.option("--as-of", envvar="AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
+@click.option("--columns", envvar="COLUMNS", default="", help='names in the log: "correct=is_right,student_id=pupil"')
+def run(data: Path | None, as_of: str | None, columns: str) -> None:
+    """Load a log, run the whole Dag on it through Airflow, and show what came of it."""
+    day = _day(as_of)
+    if data is None and columns:
+        raise ConfigurationError(f"COLUMNS={columns!r} names the columns of a log, but there is no DATA=...")
+    dataset = simulated(day or _yesterday()) if data is None else own_log(data, columns)
+    place = Place.find()
+    with place.only_one(), _terminable():
+        _run_day(place, dataset, day)
+
+
+@command.command("trigger", context_settings=HELP)
+@click.option("--as-of", envvar="AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
+def trigger(as_of: str | None) -> None:
+    """Run the Dag for a day of the log that the last demo ran on."""
+    day = _day(as_of)
+    place = Place.find()
+    with place.only_one(), _terminable():
+        _run_day(place, _current(place), day)
+
+
+@command.command("up", context_settings=HELP)
+@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), help=f"of the web UI; default: {PORT}")
+def up(port: int | None) -> None:
+    """Serve Airflow's web UI over the log that the last demo ran on."""
+    place = Place.find()
+    with place.only_one(), _terminable():
+        dataset = _current(place) if _record(place).exists() else simulated(_yesterday())
+        postgres = Postgres.start(place.postgres)
+        days = provide(dataset, postgres, place)
+        _choose(place, postgres, dataset)
+        airflow = Airflow(place)
+        if port is None and "api-server" not in airflow.running():
+            port = PORT
+        _serve(airflow, postgres, days, port)
+
+
+@command.command("down", context_settings=HELP)
+def down() -> None:
+    """Stop the processes that `up` and `run` left running."""
+    place = Place.find()
+    with place.only_one():
+        stopped = [*Airflow(place).stop(), *(["postgres"] if Postgres.stop(place.postgres) else [])]
+    click.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@command.command("psql", context_settings={**HELP, "ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open the database of the last demo; further arguments are psql's."""
+    place = Place.find()
+    dataset = _current(place)
+    postgres = Postgres.start(place.postgres)
+    os.execv(postgres.psql, ["psql", *arguments, postgres.url(dataset.database)])  # noqa: S606
+
+
+def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
+    started, since = time.monotonic(), datetime.now(UTC)
+    postgres = Postgres.start(place.postgres)
+    airflow = Airflow(place)
+    was_up = "api-server" in airflow.running()
+    try:
+        _echo(f"Airflow {airflow.version} is starting; its files are in {place.relative(airflow.home)}")
+        airflow.start(postgres, port=None, scheduled=False)
+        days = provide(dataset, postgres, place)
+        _echo(f"{dataset.source}: {days.answers:,} answers, {days.first} to {days.last}")
+        as_of = _check_day(day, days)
+        _choose(place, postgres, dataset)
+        client = airflow.wait(since if not was_up else None)
+        _clear_the_way(client, was_up=was_up)
+        _echo(f"running {DAG_ID} for {as_of}")
+        client.pause(False)
+        run_id = client.trigger({"as_of": as_of.isoformat(), "tenant": TENANT})
+        try:
+            outcome = follow(airflow, client, run_id)
+        except BaseException:
+            if client.run_state(run_id) not in ("success", "failed"):
+                client.fail_run(run_id)  # ends its task, too: nothing of an interrupted demo runs on
+            raise
+        finally:
+            client.pause(True)
+    finally:
+        if not was_up:
+            airflow.stop()
+    summary = summarise(postgres, dataset, as_of, outcome, time.monotonic() - started)
+    write_private(place.summary, json.dumps(summary.document(), indent=2, ensure_ascii=False))
+    _show(place, summary)
+    if was_up:
+        _serve(airflow, postgres, days, None)
+
+
+def _serve(airflow: Airflow, postgres: Postgres, days: Span, port: int | None) -> None:
+    """Start what is missing of Airflow, decide whether its Dag keeps its schedule, and say how to get in."""
+    current = days.last >= _yesterday()
+    since = None if airflow.running() else datetime.now(UTC)
+    airflow.start(postgres, port=port, scheduled=current)
+    client = airflow.wait(since)
+    client.pause(not current)
+    _echo(f"Airflow   {airflow.url}   user {USER}, password {airflow.place.secrets.password}")
+    if current:
+        _echo(f"{DAG_ID} keeps its schedule, every day at 03:00 UTC; today's run starts at once if it has not been.")
+    else:
+        _echo(
+            f"{DAG_ID} stays paused: its schedule asks for yesterday, and the log ends on {days.last}.\n"
+            "Run a day of it:\n"
+            f"    make trigger AS_OF={days.last}\n"
+            f"or press Trigger in the UI, with as_of {days.last} and the Dag unpaused."
+        )
+    _echo("make down stops it.")
+
+
+def _clear_the_way(client: Client, *, was_up: bool) -> None:
+    """End what an interrupted demo left unfinished: the Dag runs one day at a time.
+
+    Raises:
+        TemporaryError: Airflow was up, and somebody's run is under way in it.
+    """
+    for run_id in client.unfinished_runs():
+        if was_up:
+            raise TemporaryError(f"run {run_id} is under way in Airflow; wait for it, or mark it as failed there")
+        client.fail_run(run_id)
+
+
+def _choose(place: Place, postgres: Postgres, dataset: Dataset) -> None:
+    """Make this dataset the one that Airflow's connections lead to, and that `up` and `psql` open."""
+    reports = place.reports(dataset.database)
+    reports.mkdir(parents=True, exist_ok=True)
+    Airflow(place).write_connections(
+        {
+            "seedtest_db": {
+                "conn_type": "postgres",
+                "host": str(postgres.socket_folder),
+                "login": "postgres",
+                "schema": dataset.database,
+            },
+            "report_store": {"conn_type": "generic", "extra": {"url": reports.as_uri()}},
+        }
+    )
+    write_private(_record(place), json.dumps(asdict(dataset), ensure_ascii=False))
+
+
+def _record(place: Place) -> Path:
+    return place.folder / "current.json"
+
+
+def _current(place: Place) -> Dataset:
+    """The dataset chosen last.
+
+    Raises:
+        ConfigurationError: there was no demo yet.
+    """
+    path = _record(place)
+    if not path.exists():
+        raise ConfigurationError("there is no data yet: run `make demo` first")
+    return Dataset(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _day(text: str | None) -> date | None:
+    if not text:
+        return None
+    try:
+        return parse_day(text)
+    except ConfigurationError:
+        raise ConfigurationError(f"AS_OF={text!r}: expected a day such as 2026-01-31") from None
+
+
+def _check_day(day: date | None, days: Span) -> date:
+    """The day to run: the one asked for, else the log's last.
+
+    Raises:
+        ConfigurationError: the log has no answer up to it, or it has not come yet.
+    """
+    if day is None:
+        _echo(f"AS_OF is not given: taking {days.last}, the log's last day")
+        return days.last
+    if day < days.first:
+        raise ConfigurationError(
+            f"AS_OF={day} is before the log's first answer; expected a day from {days.first} to {days.last}"
+        )
+    if day > datetime.now(UTC).date():
+        raise ConfigurationError(f"AS_OF={day} has not come yet; expected a day from {days.first} to {days.last}")
+    return day
+
+
+def _yesterday() -> date:
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+def _echo(text: str) -> None:
+    click.echo(text)
+
+
+def _show(place: Place, summary: Summary) -> None:
+    reports = [place.relative(path) for path in summary.reports]
+    _echo(f"\ndone in {summary.total_seconds:.0f} s")
+    for number in summary.numbers:
+        _echo(f"  {number.name:<22}{number.text}")
+    for report in reports:
+        _echo(f"  {'report':<22}{report}")
+    _echo(
+        "\nnext: open the report;  make up  for Airflow's UI with this run;  make psql  for the tables;\n"
+        "      make demo DATA=log.csv  for a log of your own.  PostgreSQL runs on until  make down."
+    )
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that no process is left behind."""
+
+    def terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,94 @@
+"""Follows a run of the Dag: a line a task with its seconds, and for a failed one its last words."""
+
+import json
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from irt_analytics.demo.airflow import Airflow, AirflowError, Client, Json
+
+POLL_SECONDS = 0.3
+LOG_LINES = 20
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+STATE_WORDS = {
+    "success": "",
+    "upstream_failed": "not run: a task before it failed",
+    "up_for_retry": "will be tried again",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: seconds a task, in the order of their ends."""
+
+    run_id: str
+    seconds: dict[str, float]
+
+
+def follow(airflow: Airflow, client: Client, run_id: str) -> Outcome:
+    """Show the tasks of a run as they end, and return when the run has.
+
+    Raises:
+        AirflowError: the run failed; shows the last log lines of each failed task and where its log is.
+    """
+    console = Console(stderr=True)
+    reported: dict[tuple[str, int], str] = {}
+    with console.status("waiting for the scheduler") if console.is_terminal else nullcontext() as status:
+        while True:
+            state, tasks = client.run_state(run_id), client.tasks(run_id)
+            for task in sorted(tasks, key=lambda task: (task["end_date"] or "9", task["task_id"])):
+                _report(task, reported)
+            if status is not None:
+                running = [task["task_id"] for task in tasks if task["state"] == "running"]
+                status.update(", ".join(running) or "waiting for the scheduler")
+            if state in ("success", "failed"):
+                break
+            if "scheduler" not in airflow.running():
+                raise AirflowError("Airflow's scheduler ended during the run; its logs are in .demo/logs")
+            time.sleep(POLL_SECONDS)
+    failed = [task for task in tasks if task["state"] == "failed"]
+    if state == "failed":
+        raise AirflowError(
+            "\n".join([_last_words(airflow, run_id, task) for task in failed] or [f"run {run_id} failed"])
+        )
+    ended = sorted((task for task in tasks if task["duration"] is not None), key=lambda task: task["end_date"])
+    return Outcome(run_id, {task["task_id"]: round(task["duration"], 1) for task in ended})
+
+
+def _report(task: Json, reported: dict[tuple[str, int], str]) -> None:
+    """Print a line for a try that has ended and was not reported yet."""
+    state = task["state"]
+    key = (task["task_id"], task["try_number"])
+    if state not in ENDED | {"up_for_retry"} or reported.get(key) == state:
+        return
+    reported[key] = state
+    seconds = "" if task["duration"] is None else f"{task['duration']:6.1f} s"
+    print(f"  {task['task_id']:<24}{seconds:>8}  {STATE_WORDS.get(state, state)}".rstrip(), flush=True)  # noqa: T201
+
+
+def _last_words(airflow: Airflow, run_id: str, task: Json) -> str:
+    log = airflow.task_log(run_id, task["task_id"], task["try_number"])
+    lines = _events(log)[-LOG_LINES:] if log.exists() else ["(it wrote no log)"]
+    return "\n".join(
+        [
+            f"task {task['task_id']} failed. The end of its log:",
+            *(f"    {line}" for line in lines),
+            f"The whole log is {airflow.place.relative(log)}",
+        ]
+    )
+
+
+def _events(log: Path) -> list[str]:
+    """Lines of a task log, which is one JSON object a line, without an outer trace's internals."""
+    lines = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            lines.append(line)
+            continue
+        lines.extend(str(event.get("event", "")).splitlines())
+    return lines

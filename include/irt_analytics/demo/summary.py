@@ -1,0 +1,136 @@
+"""What came of a run: its reports, five numbers, rows and seconds, for a person and for programs."""
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from irt_analytics import db
+from irt_analytics.demo.dataset import TENANT, Dataset
+from irt_analytics.demo.follow import Outcome
+from irt_analytics.demo.postgres import Postgres
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that a person wants to know first, with what it says."""
+
+    name: str
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one run did."""
+
+    as_of: date
+    dataset: Dataset
+    database_url: str
+    outcome: Outcome
+    reports: list[Path]
+    numbers: list[Number]
+    rows: dict[str, int]
+    total_seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """The summary for programs, as JSON."""
+        return {
+            "as_of": self.as_of.isoformat(),
+            "tenant": TENANT,
+            "source": self.dataset.source,
+            "reports": [str(path) for path in self.reports],
+            "database_url": self.database_url,
+            "dag_run_id": self.outcome.run_id,
+            "numbers": {number.name: {"value": number.value, "text": number.text} for number in self.numbers},
+            "rows": self.rows,
+            "seconds": self.outcome.seconds,
+            "total_seconds": round(self.total_seconds, 1),
+        }
+
+
+def summarise(postgres: Postgres, dataset: Dataset, as_of: date, outcome: Outcome, total_seconds: float) -> Summary:
+    """Read from the database what a run of `as_of` left there."""
+    day = {"tenant_id": TENANT, "as_of": as_of}
+    with postgres.connect(dataset.database) as connection:
+        urls = [url for (url,) in connection.execute(db.sql("demo/reports"), day)]
+        found = connection.cursor(row_factory=dict_row).execute(db.sql("demo/numbers"), day).fetchone()
+        return Summary(
+            as_of=as_of,
+            dataset=dataset,
+            database_url=postgres.url(dataset.database),
+            outcome=outcome,
+            reports=[Path(unquote(urlsplit(url).path)) for url in urls],
+            numbers=_numbers(found) if found is not None else [],
+            rows=_rows(connection),
+            total_seconds=total_seconds,
+        )
+
+
+def _rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    tables = [name for (name,) in connection.execute(db.sql("demo/tables"))]
+    counts = sql.SQL(" union all ").join(
+        sql.SQL("select {}, count(*) from {} where tenant_id = {}").format(
+            sql.Literal(name), sql.Identifier(name), sql.Literal(TENANT)
+        )
+        for name in tables
+    )
+    return dict(connection.execute(counts).fetchall())
+
+
+def _numbers(found: dict[str, Any]) -> list[Number]:
+    window = f"{found['window_start']} to {found['window_end']}"
+    if found["window_extended"]:
+        window += ", extended"
+    items = (
+        f"{found['items']:,} calibrated by {found['model']} from {found['n_responses']:,} first answers ({window}); "
+        f"{found['provisional']:,} provisional"
+    )
+    return [
+        Number("items", items, found["items"]),
+        _reliability(found),
+        _growth(found),
+        Number(
+            "active learners",
+            f"{found['active']:,} in the last 28 days"
+            + _optional("; median activity A_t {:.2f}", found["median_activity"]),
+            found["active"],
+        ),
+        Number(
+            "segments",
+            f"{found['segments']} stable groups of learners"
+            if found["segments_reason"] is None and found["segments"]
+            else f"none: {found['segments_reason'] or 'not computed'}",
+            found["segments"],
+        ),
+    ]
+
+
+def _reliability(found: dict[str, Any]) -> Number:
+    """Marginal reliability of EAP: variance of theta over itself plus the mean error variance (Green et al., 1984)."""
+    variance, error = found["variance"], found["error_variance"]
+    if variance is None or error is None:
+        return Number("learners measured", f"{found['learners']:,}", None)
+    reliability = variance / (variance + error)
+    text = f"{found['learners']:,}; standard error {math.sqrt(error):.2f} logits, reliability {reliability:.2f}"
+    return Number("learners measured", text, reliability)
+
+
+def _growth(found: dict[str, Any]) -> Number:
+    if not found["with_growth"]:
+        return Number("growth", f"not measurable: {found['growth_reason'] or 'no learner with enough answers'}", None)
+    text = (
+        f"{found['mean_growth']:+.2f} logits in a fortnight over {found['with_growth']:,} learners; "
+        f"{found['growing']:,} grew and {found['declining']:,} declined beyond their error"
+    )
+    return Number("growth", text, found["mean_growth"])
+
+
+def _optional(template: str, value: float | None) -> str:
+    return "" if value is None else template.format(value)
