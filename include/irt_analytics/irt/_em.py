@@ -1,0 +1,202 @@
+"""Marginal maximum likelihood (or maximum a posteriori) by the EM algorithm of Bock and Aitkin (1981)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+from irt_analytics.irt._items import ItemParameters
+from irt_analytics.irt._kernels import model as kernels
+from irt_analytics.irt._posterior import normal_log_weights
+from irt_analytics.irt._squarem import FixedPoint, squarem
+from irt_analytics.irt._workers import Workers, split_evenly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from irt_analytics.irt._posterior import Blocks
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+# Least and greatest a, d and logit of c. An estimate at a limit of a or d has none of its own: the likelihood rises
+# without end. A logit of -20 is a lower asymptote of 2e-9.
+BOUNDS = np.array([[-30.0, 30.0], [-60.0, 60.0], [-20.0, 3.0]])
+# Where a prior keeps slopes positive, an extrapolation does not go below this.
+LEAST_POSITIVE_SLOPE = 1e-3
+SD_BOUNDS = (0.01, 10.0)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Normal distribution of theta by group: means and sds, each of shape (n_groups,)."""
+
+    mean: Floats
+    sd: Floats
+
+
+@dataclass(frozen=True)
+class Parameterisation:
+    """What is estimated.
+
+    Attributes:
+        free: which of a, d, g the model estimates, shape (3,).
+        estimated: which items are estimated rather than fixed, shape (n_items,).
+        free_mean: which groups' means are, shape (n_groups,).
+        free_sd: which groups' sds are.
+        priors: as `Priors.as_vector` gives them.
+    """
+
+    free: Flags
+    estimated: Flags
+    free_mean: Flags
+    free_sd: Flags
+    priors: Floats
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters."""
+        return int(self.free.sum() * self.estimated.sum() + self.free_mean.sum() + self.free_sd.sum())
+
+    def pack(self, items: ItemParameters, latent: Latent) -> Floats:
+        """All estimated parameters in one vector: slopes, intercepts, logits of c, means, logs of sds."""
+        parts = [x[self.estimated] for x, free in zip((items.a, items.d, items.g), self.free, strict=True) if free]
+        return np.concatenate([*parts, latent.mean[self.free_mean], np.log(latent.sd[self.free_sd])])
+
+    def unpack(self, x: Floats, items: ItemParameters, latent: Latent) -> tuple[ItemParameters, Latent]:
+        """The parameters with the estimated ones replaced by those of the vector."""
+        arrays = [items.a.copy(), items.d.copy(), items.g.copy()]
+        mean, sd = latent.mean.copy(), latent.sd.copy()
+        n, at = int(self.estimated.sum()), 0
+        for values, free in zip(arrays, self.free, strict=True):
+            if free:
+                values[self.estimated] = x[at : at + n]
+                at += n
+        n_means = int(self.free_mean.sum())
+        mean[self.free_mean] = x[at : at + n_means]
+        sd[self.free_sd] = np.exp(x[at + n_means :])
+        return replace(items, a=arrays[0], d=arrays[1], g=arrays[2]), Latent(mean, sd)
+
+    def project(self, x: Floats) -> Floats:
+        """The nearest point whose parameters are within their bounds."""
+        n = int(self.estimated.sum())
+        bounds = BOUNDS.copy()
+        if not np.isnan(self.priors[0]):
+            bounds[0, 0] = LEAST_POSITIVE_SLOPE
+        lower, upper = (np.repeat(side[self.free], n) for side in bounds.T)
+        n_means, n_sds = int(self.free_mean.sum()), int(self.free_sd.sum())
+        lower = np.concatenate([lower, np.full(n_means, -np.inf), np.full(n_sds, np.log(SD_BOUNDS[0]))])
+        upper = np.concatenate([upper, np.full(n_means, np.inf), np.full(n_sds, np.log(SD_BOUNDS[1]))])
+        return np.clip(x, lower, upper)
+
+    def distance(self, x: Floats, y: Floats) -> float:
+        """Largest difference in a, d, c, a mean or the log of an sd."""
+        if not len(x):
+            return 0.0
+        difference = np.abs(x - y)
+        if self.free[2]:
+            n = int(self.estimated.sum())
+            at = slice(int(self.free[:2].sum()) * n, int(self.free.sum()) * n)
+            difference[at] = np.abs(expit(x[at]) - expit(y[at]))
+        return float(difference.max())
+
+
+class Estimation:
+    """EM steps for one set of answers."""
+
+    def __init__(
+        self, blocks: Blocks, items: ItemParameters, latent: Latent, parameterisation: Parameterisation, run: Workers
+    ) -> None:
+        self.blocks = blocks
+        self.items = items
+        self.latent = latent
+        self.parameterisation = parameterisation
+        self._run = run
+        self._bounds = BOUNDS.copy()
+        self._n_items = len(items.a)
+
+    def maximise(
+        self,
+        theta: Floats,
+        *,
+        tolerance: float,
+        max_evaluations: int,
+        report: Callable[[int, float, float], None],
+        blocks: NDArray[np.int64] | None = None,
+    ) -> FixedPoint:
+        """Go from the current parameters to the maximum over the grid `theta` and stay there."""
+        parameters = self.parameterisation
+
+        def step(x: Floats) -> tuple[Floats, float]:
+            items, latent = parameters.unpack(x, self.items, self.latent)
+            moved, value = self._em_step(items, latent, theta, blocks)
+            return parameters.pack(*moved), value
+
+        end = squarem(
+            step,
+            parameters.pack(self.items, self.latent),
+            tolerance=tolerance,
+            max_evaluations=max_evaluations,
+            project=parameters.project,
+            distance=parameters.distance,
+            report=report,
+        )
+        self.items, self.latent = parameters.unpack(end.x, self.items, self.latent)
+        return end
+
+    def exclude(self, items: Flags) -> None:
+        """Take items out: their answers no longer count and they are not estimated."""
+        self.items = self.items.without(items)
+        self.parameterisation = replace(self.parameterisation, estimated=self.parameterisation.estimated & ~items)
+
+    def without_finite_estimate(self) -> Flags:
+        """Items whose slope or intercept has reached its bound."""
+        at_bound = np.zeros(self._n_items, dtype=bool)
+        for index, values in enumerate((self.items.a, self.items.d)):
+            if self.parameterisation.free[index]:
+                lower, upper = BOUNDS[index]
+                at_bound |= (values <= lower) | (values >= upper)
+        return at_bound & self.parameterisation.estimated
+
+    def log_prior(self, items: ItemParameters) -> float:
+        """Log-density of the estimated items under their priors, up to a constant."""
+        free, estimated = self.parameterisation.free, self.parameterisation.estimated
+        return kernels.total_log_prior(items.a, items.d, items.g, self.parameterisation.priors, free, estimated)
+
+    def _em_step(
+        self, items: ItemParameters, latent: Latent, theta: Floats, blocks: NDArray[np.int64] | None
+    ) -> tuple[tuple[ItemParameters, Latent], float]:
+        """The next parameters, and the penalised log-likelihood of the given ones."""
+        parameters = self.parameterisation
+        expectation = self.blocks.expectation(items, theta, normal_log_weights(theta, latent.mean, latent.sd), blocks)
+        value = expectation.log_likelihood + self.log_prior(items)
+        moved = replace(items, a=items.a.copy(), d=items.d.copy(), g=items.g.copy())
+        self._run(
+            kernels.maximise_items,
+            split_evenly(np.arange(self._n_items + 1), self._run.threads),
+            expectation.counts,
+            theta,
+            parameters.free,
+            parameters.estimated,
+            parameters.priors,
+            self._bounds,
+            moved.a,
+            moved.d,
+            moved.g,
+        )
+        return (moved, self._maximise_latent(expectation.abilities, theta, latent)), value
+
+    def _maximise_latent(self, abilities: Floats, theta: Floats, latent: Latent) -> Latent:
+        """Moments of the summed posteriors; a group without a learner in the blocks at hand keeps its own."""
+        weight = abilities.sum(axis=1)
+        present = weight > 0.0
+        weight = np.where(present, weight, 1.0)
+        mean = np.where(self.parameterisation.free_mean & present, abilities @ theta / weight, latent.mean)
+        variance = (abilities * (theta - mean[:, None]) ** 2).sum(axis=1) / weight
+        free_sd = self.parameterisation.free_sd & present
+        return Latent(mean, np.where(free_sd, np.clip(np.sqrt(variance), *SD_BOUNDS), latent.sd))

@@ -1,0 +1,261 @@
+"""Abilities of single learners from known items."""
+
+from math import exp, inf, log, log1p, nan, sqrt
+
+import numpy as np
+
+from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
+from irt_analytics.irt._kernels.posterior import LANES, add_rows, normalise
+
+MAXIMUM_STEPS = 100
+STEP_TOLERANCE = 1e-10
+LARGEST_STEP = 1.0
+# A sum over a grid is exact to 5e-9 of the density where the spacing is no more than the posterior sd.
+SPACING_PER_SD = 1.0
+LOCAL_NODES = 33
+LOCAL_HALF_WIDTH = 6.5
+
+
+@kernel
+def count_known(first: int, last: int, indptr: Integers, answers: AnyInteger, active: Flags, n: Integers) -> None:
+    """Number of answers of learners first..last to items whose parameters are known."""
+    for i in range(first, last):
+        total = 0
+        for j in range(indptr[i], indptr[i + 1]):
+            if active[answers[j] >> 1]:
+                total += 1
+        n[i] = total
+
+
+@kernel
+def log_likelihood(theta: float, answers: AnyInteger, a: Floats, d: Floats, c: Floats, active: Flags) -> float:
+    """Log-likelihood of one learner's answers at theta."""
+    value = 0.0
+    for answer in answers:
+        j = answer >> 1
+        if not active[j]:
+            continue
+        z = a[j] * theta + d[j]
+        e = exp(-abs(z))
+        if answer & 1:
+            value += (
+                log((1.0 + c[j] * e) / (1.0 + e))
+                if z > 0.0
+                else (log((c[j] + e) / (1.0 + e)) if c[j] > 0.0 else z - log1p(e))
+            )
+        else:
+            value += log1p(-c[j]) - log1p(e) - (z if z > 0.0 else 0.0)
+    return value
+
+
+@kernel
+def score_and_information(
+    theta: float, answers: AnyInteger, a: Floats, d: Floats, c: Floats, active: Flags
+) -> tuple[float, float, float, float]:
+    """Score S, observed information -dS/dtheta, expected information I and Warm's J at theta.
+
+    I = sum P'^2 / (P Q) and J = sum P' P'' / (P Q) (Warm, 1989, eq. 9).
+    """
+    score = observed = information = bias = 0.0
+    for answer in answers:
+        j = answer >> 1
+        if not active[j]:
+            continue
+        z = a[j] * theta + d[j]
+        e = exp(-abs(z))
+        s = (1.0 if z > 0.0 else e) / (1.0 + e)
+        not_s = (e if z > 0.0 else 1.0) / (1.0 + e)
+        # With P = c + (1 - c) s: P' = a (1 - c) s (1 - s), P'' = P' a (1 - 2 s), P' / (P Q) = a s / P.
+        ratio = 1.0 if c[j] == 0.0 else s / (c[j] + (1.0 - c[j]) * s)
+        slope = a[j] * (1.0 - c[j]) * s * not_s
+        information += slope * a[j] * ratio
+        bias += slope * a[j] * (not_s - s) * a[j] * ratio
+        if answer & 1:
+            score += a[j] * not_s * (1.0 - c[j]) * ratio
+            # d/dtheta of a (1 - c) s (1 - s) / P
+            observed -= a[j] * ratio * (1.0 - c[j]) * not_s * a[j] * ((not_s - s) - (1.0 - c[j]) * not_s * ratio)
+        else:
+            score -= a[j] * s
+            observed += a[j] * a[j] * s * not_s
+    return score, observed, information, bias
+
+
+@kernel
+def best_start(
+    low: float,
+    high: float,
+    n: int,
+    mean: float,
+    precision: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+) -> float:
+    """The most likely of n equally spaced abilities: the likelihood of the three-parameter model can have two modes."""
+    best, at = -inf, 0.0
+    for k in range(n):
+        theta = low + (high - low) * k / (n - 1)
+        value = log_likelihood(theta, answers, a, d, c, active) - 0.5 * precision * (theta - mean) ** 2
+        if value > best:
+            best, at = value, theta
+    return at
+
+
+@kernel
+def maximum_a_posteriori(
+    first: int,
+    last: int,
+    indptr: Integers,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+    several_modes: bool,
+    mean: Floats,
+    sd: Floats,
+    theta: Floats,
+    se: Floats,
+) -> None:
+    """Posterior mode under N(mean, sd^2) and the inverse root of the observed information there."""
+    for i in range(first, last):
+        row = answers[indptr[i] : indptr[i + 1]]
+        precision = 1.0 / sd[i] ** 2
+        x = mean[i]
+        if several_modes:
+            x = best_start(x - 4.0 * sd[i], x + 4.0 * sd[i], 17, mean[i], precision, row, a, d, c, active)
+        low, high = -inf, inf
+        for _ in range(MAXIMUM_STEPS):
+            score, observed, information, _ = score_and_information(x, row, a, d, c, active)
+            slope = score - precision * (x - mean[i])
+            if slope > 0.0:
+                low = x
+            else:
+                high = x
+            curvature = (observed if observed > 0.0 else information) + precision
+            step = min(max(slope / curvature, -LARGEST_STEP), LARGEST_STEP)
+            if abs(step) < STEP_TOLERANCE:
+                break
+            x = x + step if low < x + step < high else 0.5 * (low + high)
+        _, observed, _, _ = score_and_information(x, row, a, d, c, active)
+        theta[i] = x
+        se[i] = 1.0 / sqrt(observed + precision)
+
+
+@kernel
+def weighted_likelihood(
+    first: int,
+    last: int,
+    indptr: Integers,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+    several_modes: bool,
+    theta: Floats,
+    se: Floats,
+) -> None:
+    """Root of S + J / (2 I) (Warm, 1989, eq. 10) and 1 / sqrt(I) there; NaN without an answer."""
+    for i in range(first, last):
+        row = answers[indptr[i] : indptr[i + 1]]
+        theta[i] = se[i] = nan
+        x = 0.0
+        if several_modes:
+            x = best_start(-6.0, 6.0, 25, 0.0, 0.0, row, a, d, c, active)
+        low, high = -inf, inf
+        information = 0.0
+        for _ in range(MAXIMUM_STEPS):
+            score, _, information, bias = score_and_information(x, row, a, d, c, active)
+            if not information > 0.0:
+                break
+            slope = score + 0.5 * bias / information
+            if slope > 0.0:
+                low = x
+            else:
+                high = x
+            step = min(max(slope / information, -LARGEST_STEP), LARGEST_STEP)
+            if abs(step) < STEP_TOLERANCE:
+                break
+            x = x + step if low < x + step < high else 0.5 * (low + high)
+        _, _, information, _ = score_and_information(x, row, a, d, c, active)
+        if information > 0.0:
+            theta[i] = x
+            se[i] = 1.0 / sqrt(information)
+
+
+@kernel
+def local_moments(
+    centre: float,
+    half_width: float,
+    mean: float,
+    sd: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+) -> tuple[float, float]:
+    """Posterior mean and sd by a sum over a grid around `centre`."""
+    weights = np.empty(LOCAL_NODES)
+    spacing = 2.0 * half_width / (LOCAL_NODES - 1)
+    for k in range(LOCAL_NODES):
+        x = centre - half_width + k * spacing
+        weights[k] = log_likelihood(x, answers, a, d, c, active) - 0.5 * ((x - mean) / sd) ** 2
+    top = weights.max()
+    total = first = second = 0.0
+    for k in range(LOCAL_NODES):
+        w, offset = exp(weights[k] - top), k * spacing - half_width
+        total += w
+        first += w * offset
+        second += w * offset * offset
+    first /= total
+    return centre + first, sqrt(max(second / total - first * first, 0.0))
+
+
+@kernel
+def posterior_moments(
+    first: int,
+    last: int,
+    indptr: Integers,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+    table: Floats,
+    nodes: Floats,
+    mean: Floats,
+    sd: Floats,
+    theta: Floats,
+    se: Floats,
+) -> None:
+    """Posterior mean and sd under N(mean, sd^2) by a sum over the nodes.
+
+    A posterior narrower than their spacing is summed over a grid of its own.
+    """
+    row, bits, lanes = np.empty(table.shape[1]), np.empty(table.shape[1], dtype=np.int64), np.empty(LANES)
+    spacing = nodes[1] - nodes[0]
+    for i in range(first, last):
+        own = answers[indptr[i] : indptr[i + 1]]
+        row[:] = -inf
+        for k in range(len(nodes)):
+            row[k] = -0.5 * ((nodes[k] - mean[i]) / sd[i]) ** 2
+        add_rows(table, own, row)
+        normalise(row, bits, lanes)
+        m = variance = 0.0
+        for k in range(len(nodes)):
+            m += row[k] * nodes[k]
+        for k in range(len(nodes)):
+            variance += row[k] * (nodes[k] - m) ** 2
+        s = sqrt(variance)
+        half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * spacing)
+        step = spacing
+        while step > SPACING_PER_SD * s:
+            m, s = local_moments(m, half_width, mean[i], sd[i], own, a, d, c, active)
+            step = 2.0 * half_width / (LOCAL_NODES - 1)
+            half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * step)
+        theta[i] = m
+        se[i] = s

@@ -1,0 +1,79 @@
+"""Acceleration of slow fixed-point iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    # Maps x to the next iterate and to the objective at x itself.
+    Step = Callable[[Floats], tuple[Floats, float]]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Where an iteration ended: the point, whether it is the fixed point, and the evaluations it took."""
+
+    x: Floats
+    converged: bool
+    evaluations: int
+
+
+def squarem(
+    step: Step,
+    start: Floats,
+    *,
+    tolerance: float,
+    max_evaluations: int,
+    project: Callable[[Floats], Floats],
+    distance: Callable[[Floats, Floats], float],
+    report: Callable[[int, float, float], None],
+) -> FixedPoint:
+    """Fixed point of a monotone map by squared extrapolation (Varadhan and Roland, 2008, scheme S3).
+
+    The extrapolated point is kept only if its objective is no worse than that of the point before; otherwise the
+    iteration goes on from the plain iterate, which is never worse.
+
+    Args:
+        step: the map, an EM step; it yields the objective at its argument for free.
+        start: first iterate.
+        tolerance: the iteration ends once the distance left to the fixed point, estimated from the last two steps and
+            their rate of convergence, is under it.
+        max_evaluations: calls of `step` after which it gives up.
+        project: brings an extrapolated point back into the parameter space.
+        distance: largest difference of two points in the units of `tolerance`.
+        report: called with evaluations so far, objective and last change.
+    """
+    x0 = start
+    x1, value0 = step(x0)
+    evaluations = 1
+    while True:
+        x2, value1 = step(x1)
+        evaluations += 1
+        first, second = x1 - x0, x2 - x1
+        change = distance(x2, x1)
+        report(evaluations, value1, change)
+        length, shorter = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+        rate = shorter / length if length > 0.0 else 0.0
+        if rate < 1.0 and change * max(1.0, rate / (1.0 - rate)) < tolerance:
+            return FixedPoint(x2, True, evaluations)
+        if evaluations >= max_evaluations:
+            return FixedPoint(x2, False, evaluations)
+        curvature = float(np.linalg.norm(second - first))
+        stretch = max(1.0, length / curvature) if curvature > 0.0 else 1.0
+        x0, floor = x2, -np.inf
+        if stretch > 1.0:
+            x0, floor = project(x1 - first + 2.0 * stretch * first + stretch**2 * (second - first)), value1
+        x1, value0 = step(x0)
+        evaluations += 1
+        if not value0 >= floor:
+            x0 = x2
+            x1, value0 = step(x0)
+            evaluations += 1

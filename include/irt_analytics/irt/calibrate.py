@@ -1,0 +1,378 @@
+"""Calibration of items by marginal maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from irt_analytics.irt._em import Estimation, Latent, Parameterisation
+from irt_analytics.irt._items import ItemParameters
+from irt_analytics.irt._kernels import responses as kernels
+from irt_analytics.irt._posterior import Blocks, normal_log_weights
+from irt_analytics.irt._workers import workers
+from irt_analytics.irt.priors import NO_PRIORS, WEAK_PRIORS, Priors
+from irt_analytics.irt.quadrature import Quadrature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from irt_analytics.irt.responses import Responses
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+    Progress = Callable[[int, float, float], None]
+
+Model = Literal["Rasch", "2PL", "3PL"]
+
+# With this many blocks of learners or more, the first iterations see a sample of them.
+_MANY_BLOCKS = 32
+_SAMPLED_BLOCKS = 8
+# From this many answers on, the iterations before the last ones use every other node.
+_MANY_ANSWERS = 100_000
+_SAMPLE_TOLERANCE = 2e-2
+_COARSE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Items or learners that do not take part in a calibration.
+
+    Attributes:
+        reason: why, in words.
+        count: how many.
+        ids: their ids, where they are items.
+    """
+
+    reason: str
+    count: int
+    ids: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Item parameters, the latent distribution and what they rest on.
+
+    Attributes:
+        items: one row per item in the order of the ids: item_id, a, b, c, se_a, se_b, se_c (NaN for a parameter that
+            is fixed), n_responses, p_value (share of right answers). `items.attrs` carries the model, latent_mean and
+            latent_sd, which `estimate_abilities` takes as its prior.
+        model: "Rasch", "2PL" or "3PL".
+        priors: priors of the item parameters.
+        quadrature: grid of abilities.
+        log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
+        converged: whether the distance to the maximum fell under the tolerance.
+        iterations: E-steps taken.
+        groups: one row per group, the reference group first: group, n_persons, mean, sd of theta.
+        latent_mean: mean of theta over all learners.
+        latent_sd: their sd.
+        n_persons: learners with at least one answer that counts.
+        n_items: items in `items`.
+        n_responses: answers that count.
+        n_parameters: estimated parameters.
+        exclusions: what was left out, and why.
+    """
+
+    items: pd.DataFrame
+    model: Model
+    priors: Priors
+    quadrature: Quadrature
+    log_likelihood: float
+    converged: bool
+    iterations: int
+    groups: pd.DataFrame
+    latent_mean: float
+    latent_sd: float
+    n_persons: int
+    n_items: int
+    n_responses: int
+    n_parameters: int
+    exclusions: tuple[Exclusion, ...]
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion."""
+        return 2.0 * self.n_parameters - 2.0 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's Bayesian information criterion, n being the learners."""
+        return float(np.log(self.n_persons)) * self.n_parameters - 2.0 * self.log_likelihood
+
+
+def calibrate(
+    responses: Responses,
+    model: Model = "2PL",
+    *,
+    priors: Priors | Literal["weak"] | None = None,
+    fixed: pd.DataFrame | None = None,
+    group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
+    quadrature: Quadrature | int = 61,
+    tolerance: float = 1e-5,
+    max_iterations: int = 2000,
+    progress: Progress | None = None,
+) -> Calibration:
+    r"""Estimate item parameters by marginal maximum likelihood (Bock and Aitkin, 1981).
+
+    The scale is set by theta ~ N(0, 1) in the reference group (2PL, 3PL), by a = 1 and mean 0 there (Rasch), or by the
+    fixed items, whose presence frees every mean and sd. An item that every learner got right, or wrong, has no finite
+    estimate and is excluded, unless `priors` has one for d; so is an item whose estimate runs away for another reason.
+
+    Args:
+        responses: the answers.
+        model: "Rasch" (a = 1, variance of theta free), "2PL" or "3PL".
+        priors: None (maximum likelihood), "weak" (a ~ lognormal(0, 0.5), in the 3PL c ~ beta(5, 17)), or `Priors`.
+        fixed: items that keep their parameters to the last digit: item_id, a, b and, optionally, c.
+        group: group of every learner, as a mapping or series from student_id, or as an array in the order of
+            `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
+            reference group.
+        quadrature: grid of abilities, or the number of its nodes on [-6, 6].
+        tolerance: estimated distance to the maximum at which the iteration ends, the largest over a, d = -a * b, c,
+            and the means and log sds of theta.
+        max_iterations: E-steps after which it ends without having converged.
+        progress: called after every E-step or two with their number, the (penalised) log-likelihood and the largest
+            change. The first iterations on large data see a sample of the learners, and their log-likelihood is that
+            of the sample.
+
+    Raises:
+        ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
+    """
+    _check(responses, model, tolerance, max_iterations)
+    chosen_priors = _as_priors(priors)
+    grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
+    names, group_index = _as_groups(group, responses.student_ids)
+    with workers() as run:
+        counts = responses.item_counts()
+        start, is_fixed = _start(counts, fixed, responses.item_ids)
+        extreme = (counts.min(axis=1) == 0) & ~is_fixed
+        has_fixed = bool(is_fixed.any())
+        free = np.array([model != "Rasch", True, model == "3PL"])
+        parameterisation = Parameterisation(
+            free=free,
+            estimated=~is_fixed,
+            free_mean=np.array([has_fixed or i > 0 for i in range(len(names))]),
+            free_sd=np.array([has_fixed or i > 0 or model == "Rasch" for i in range(len(names))]),
+            priors=chosen_priors.as_vector(),
+        )
+        if free[2]:
+            start.g[~is_fixed] = logit(0.15)
+        latent = Latent(np.zeros(len(names)), np.ones(len(names)))
+        blocks = Blocks(responses, group_index, len(names), run)
+        estimation = Estimation(blocks, start, latent, parameterisation, run)
+        if chosen_priors.d is None and extreme.any():
+            estimation.exclude(extreme)
+        else:
+            extreme[:] = False
+        _refuse_empty(estimation, responses, is_fixed)
+        converged, iterations, runaway = _maximise(
+            estimation, grid, tolerance, max_iterations, progress or (lambda *_: None)
+        )
+        theta = grid.nodes
+        log_weights = normal_log_weights(theta, estimation.latent.mean, estimation.latent.sd)
+        expectation = blocks.expectation(estimation.items, theta, log_weights)
+    active = estimation.items.active
+    frame = _item_frame(responses.item_ids, estimation.items, counts, fixed)
+    groups = _group_frame(names, group_index, estimation.latent)
+    latent_mean, latent_sd = _mixture(groups)
+    frame.attrs = {"model": model, "latent_mean": latent_mean, "latent_sd": latent_sd}
+    n_persons = _count_informed(responses, active)
+    return Calibration(
+        items=frame,
+        model=model,
+        priors=chosen_priors,
+        quadrature=grid,
+        log_likelihood=expectation.log_likelihood,
+        converged=converged,
+        iterations=iterations + 1,
+        groups=groups,
+        latent_mean=latent_mean,
+        latent_sd=latent_sd,
+        n_persons=n_persons,
+        n_items=len(frame),
+        n_responses=int(counts[active].sum()),
+        n_parameters=estimation.parameterisation.n_parameters,
+        exclusions=_exclusions(responses, counts, extreme, runaway, n_persons, fixed),
+    )
+
+
+def _maximise(
+    estimation: Estimation, grid: Quadrature, tolerance: float, max_iterations: int, progress: Progress
+) -> tuple[bool, int, Flags]:
+    """Run the EM stages; whether they converged, the E-steps taken, and the items that ran away."""
+    blocks, theta = estimation.blocks, grid.nodes
+    done = 0
+
+    def report(evaluations: int, value: float, change: float) -> None:
+        progress(done + evaluations, value, change)
+
+    if blocks.responses.n_responses >= _MANY_ANSWERS and grid.n_nodes >= 41 and grid.n_nodes % 2:
+        stages: list[tuple[float, NDArray[np.int64] | None]] = [(max(tolerance, _COARSE_TOLERANCE), None)]
+        if blocks.n_blocks >= _MANY_BLOCKS:
+            sample = np.arange(0, blocks.n_blocks, blocks.n_blocks // _SAMPLED_BLOCKS)
+            stages.insert(0, (max(tolerance, _SAMPLE_TOLERANCE), sample))
+        for stage_tolerance, sample_or_all in stages:
+            end = estimation.maximise(
+                grid.half.nodes,
+                tolerance=stage_tolerance,
+                max_evaluations=max_iterations - done,
+                report=report,
+                blocks=sample_or_all,
+            )
+            done += end.evaluations
+    runaway = np.zeros(len(estimation.items.a), dtype=bool)
+    while True:
+        end = estimation.maximise(theta, tolerance=tolerance, max_evaluations=max_iterations - done, report=report)
+        done += end.evaluations
+        at_bound = estimation.without_finite_estimate()
+        if not at_bound.any():
+            return end.converged, done, runaway
+        runaway |= at_bound
+        estimation.exclude(at_bound)
+
+
+def _check(responses: Responses, model: str, tolerance: float, max_iterations: int) -> None:
+    if model not in get_args(Model):
+        raise ValueError(f"model must be one of {', '.join(get_args(Model))}, got {model!r}")
+    if not 0.0 < tolerance < 1.0:
+        raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}")
+    if max_iterations < 2:
+        raise ValueError(f"max_iterations must be at least 2, got {max_iterations}")
+    if responses.n_responses == 0:
+        raise ValueError("there are no answers to calibrate")
+
+
+def _as_priors(priors: Priors | Literal["weak"] | None) -> Priors:
+    if priors is None:
+        return NO_PRIORS
+    if isinstance(priors, Priors):
+        return priors
+    if priors != "weak":
+        raise ValueError(f"priors must be None, 'weak' or Priors, got {priors!r}")
+    return WEAK_PRIORS
+
+
+def _as_groups(group: Any, student_ids: pd.Index[Any]) -> tuple[pd.Index[Any], NDArray[np.int32]]:
+    """The groups in sorted order, and the position of every learner's among them."""
+    if group is None:
+        return pd.Index(["all"]), np.zeros(len(student_ids), dtype=np.int32)
+    if isinstance(group, Mapping):
+        group = pd.Series(group)
+    if isinstance(group, pd.Series):
+        absent = student_ids.difference(group.index)
+        if len(absent):
+            raise ValueError(f"group has no entry for {len(absent):,} learners, such as {absent[0]!r}")
+        group = group.reindex(student_ids)
+    labels = pd.Series(group)
+    if len(labels) != len(student_ids):
+        raise ValueError(f"group has {len(labels):,} entries for {len(student_ids):,} learners")
+    codes, names = pd.factorize(labels, sort=True)
+    if len(codes) and codes.min() < 0:
+        raise ValueError(f"group is missing for learner {student_ids[int(np.argmin(codes))]!r}")
+    return pd.Index(names), codes.astype(np.int32)
+
+
+def _start(
+    counts: NDArray[np.int64], fixed: pd.DataFrame | None, item_ids: pd.Index[Any]
+) -> tuple[ItemParameters, Flags]:
+    """Starting values, a = 1 and d from the share of right answers, and which items are fixed."""
+    right = (counts[:, 1] + 0.5) / (counts.sum(axis=1) + 1.0)
+    n = len(item_ids)
+    # The marginal logit of a logistic curve over N(0, 1) is flatter by about this factor.
+    start = ItemParameters(np.ones(n), 1.2 * logit(right), np.full(n, -np.inf), np.ones(n, dtype=bool))
+    if fixed is None:
+        return start, np.zeros(n, dtype=bool)
+    given = ItemParameters.from_frame(fixed, item_ids, "fixed")
+    for own, theirs in ((start.a, given.a), (start.d, given.d), (start.g, given.g)):
+        own[given.active] = theirs[given.active]
+    return start, given.active
+
+
+def _refuse_empty(estimation: Estimation, responses: Responses, is_fixed: Flags) -> None:
+    if not estimation.items.active.any():
+        raise ValueError(
+            f"none of the {responses.n_items:,} items has both right and wrong answers; there is nothing to estimate"
+        )
+    rows = np.diff(responses.indptr)
+    if rows.max() < 2 and not is_fixed.any():
+        raise ValueError(
+            f"no learner answered more than one of the {responses.n_items:,} items; abilities and items cannot be "
+            "told apart"
+        )
+
+
+def _item_frame(
+    item_ids: pd.Index[Any], items: ItemParameters, counts: NDArray[np.int64], fixed: pd.DataFrame | None
+) -> pd.DataFrame:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        b = -items.d / items.a
+    n_responses = counts.sum(axis=1)
+    frame = pd.DataFrame(
+        {
+            "item_id": item_ids,
+            "a": items.a,
+            "b": b,
+            "c": items.c,
+            "n_responses": n_responses,
+            "p_value": counts[:, 1] / n_responses,
+        }
+    )
+    if fixed is not None:
+        given = fixed.set_index("item_id").reindex(item_ids)
+        is_fixed = item_ids.isin(fixed["item_id"])
+        for column in ("a", "b", "c"):
+            if column in given:
+                frame.loc[is_fixed, column] = given[column].to_numpy()[is_fixed]
+    return frame[items.active].reset_index(drop=True)
+
+
+def _group_frame(names: pd.Index[Any], group_index: NDArray[np.int32], latent: Latent) -> pd.DataFrame:
+    n_persons = np.bincount(group_index, minlength=len(names))
+    return pd.DataFrame({"group": names, "n_persons": n_persons, "mean": latent.mean, "sd": latent.sd})
+
+
+def _mixture(groups: pd.DataFrame) -> tuple[float, float]:
+    """Mean and sd of theta over all learners."""
+    if len(groups) == 1:
+        return float(groups["mean"].iloc[0]), float(groups["sd"].iloc[0])
+    share = groups["n_persons"] / groups["n_persons"].sum()
+    mean = float((share * groups["mean"]).sum())
+    return mean, float(np.sqrt((share * (groups["sd"] ** 2 + (groups["mean"] - mean) ** 2)).sum()))
+
+
+def _count_informed(responses: Responses, active: Flags) -> int:
+    """Learners with an answer to an active item."""
+    if active.all():
+        return int(np.count_nonzero(np.diff(responses.indptr)))
+    return int(kernels.count_informed(responses.indptr, responses.answers, active))
+
+
+def _exclusions(
+    responses: Responses,
+    counts: NDArray[np.int64],
+    extreme: Flags,
+    runaway: Flags,
+    n_persons: int,
+    fixed: pd.DataFrame | None,
+) -> tuple[Exclusion, ...]:
+    unanswered = [] if fixed is None else [item for item in fixed["item_id"] if item not in responses.item_ids]
+    everybody = [
+        ("every answer to the item is right", extreme & (counts[:, 0] == 0)),
+        ("every answer to the item is wrong", extreme & (counts[:, 1] == 0)),
+        ("the item's parameters have no finite estimate", runaway),
+    ]
+    exclusions = [
+        Exclusion(reason, int(which.sum()), tuple(responses.item_ids[which]))
+        for reason, which in everybody
+        if which.any()
+    ]
+    if unanswered:
+        exclusions.append(Exclusion("the fixed item has no answers", len(unanswered), tuple(unanswered)))
+    if n_persons < responses.n_students:
+        exclusions.append(Exclusion("the learner answered excluded items only", responses.n_students - n_persons))
+    return tuple(exclusions)
