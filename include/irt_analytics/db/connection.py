@@ -17,6 +17,10 @@ _WILL_NOT_MEND = re.compile(
     r'password authentication failed|role ".*" does not exist|database ".*" does not exist|no pg_hba\.conf entry'
 )
 
+# An unencoded "@" or "/" in the password makes libpq take the rest of it for host, port or database.
+_SPILT_PASSWORD = re.compile(r"[^ ]@")  # a host may begin with "@": an abstract socket
+_PORTS = re.compile(r"[\d,]*")
+
 
 def connection_fields(settings: Settings) -> dict[str, Any]:
     """Split DATABASE_URL into libpq's connection fields.
@@ -27,6 +31,10 @@ def connection_fields(settings: Settings) -> dict[str, Any]:
     """
     try:
         fields = conninfo_to_dict(settings.database_url.get_secret_value())
+        if _SPILT_PASSWORD.search(" ".join(str(fields.get(name, "")) for name in ("host", "port", "dbname"))):
+            raise psycopg.ProgrammingError
+        if not _PORTS.fullmatch(str(fields.get("port", ""))):
+            raise psycopg.ProgrammingError
     except psycopg.ProgrammingError:
         raise ConfigurationError(
             "DATABASE_URL cannot be read: expected postgresql://user:password@host:5432/database, "

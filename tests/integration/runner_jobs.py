@@ -1,0 +1,102 @@
+"""Small jobs for the tests of the runner; `python -m tests.integration.runner_jobs NAME` runs one as a process."""
+
+import sys
+import time
+from datetime import date
+
+from irt_analytics.errors import ConfigurationError, RefusedError, Skip, TemporaryError
+from irt_analytics.params import RunParams
+from irt_analytics.runner import Job, JobContext, configure_logging, run_job
+from irt_analytics.settings import load_settings
+
+AS_OF = date(2026, 1, 31)
+TENANT = "school"
+ROWS = 3
+
+
+def write(context: JobContext, first: int = 0) -> None:
+    """Replace this day's rows by three new ones, of ids that tell runs apart."""
+    context.connection.execute("delete from question where tenant_id = %s", (context.tenant,))
+    for number in range(first, first + ROWS):
+        context.connection.execute("insert into question values (%s, %s, 'topic')", (context.tenant, f"item-{number}"))
+    context.record.read("attempt", 10)
+    context.record.wrote("question", ROWS)
+    context.record.exclude("rapid answers", 2, "under a tenth of the median time")
+
+
+def again(context: JobContext) -> None:
+    """Write other rows than `write` does."""
+    write(context, first=100)
+
+
+def configuration(context: JobContext) -> None:
+    """Fail on configuration after having written."""
+    write(context, first=200)
+    raise ConfigurationError("report_lang='xx': expected en or ko")
+
+
+def refused(context: JobContext) -> None:
+    """Refuse after having written."""
+    write(context, first=200)
+    raise RefusedError("3 items have 20 answers; a calibration needs 5")
+
+
+def temporary(context: JobContext) -> None:
+    """Fail for now after having written."""
+    write(context, first=200)
+    raise TemporaryError("service away")
+
+
+def defect(context: JobContext) -> None:
+    """Divide by zero after having written."""
+    write(context, first=200)
+    _ = 1 / (context.as_of.year - context.as_of.year)
+
+
+def skip(context: JobContext) -> None:
+    """Skip after having written."""
+    write(context, first=200)
+    raise Skip("4 learners; segments need 50")
+
+
+def nothing(context: JobContext) -> None:
+    """Read and write nothing."""
+    context.record.read("attempt", 10)
+
+
+def slow(context: JobContext) -> None:
+    """Write, say so, and stay in Python until killed."""
+    write(context, first=200)
+    print("written", flush=True)  # noqa: T201
+    time.sleep(60)
+
+
+def slow_query(context: JobContext) -> None:
+    """Write, say so, and stay in a query until killed."""
+    write(context, first=200)
+    print("written", flush=True)  # noqa: T201
+    context.connection.execute("select pg_sleep(60)")
+
+
+JOBS = {
+    function.__name__: function
+    for function in (
+        write,
+        again,
+        configuration,
+        refused,
+        temporary,
+        defect,
+        skip,
+        nothing,
+        slow,
+        slow_query,
+    )
+}
+
+
+if __name__ == "__main__":
+    configure_logging()
+    sys.exit(
+        run_job(Job("toy", JOBS[sys.argv[1]]), tenant=TENANT, as_of=AS_OF, params=RunParams(), settings=load_settings())
+    )
