@@ -1,0 +1,268 @@
+"""From yesterday's answers to this week's report.
+
+Every night at 03:00 UTC: calibrate the item bank on recent answers, link it to the published scale, estimate abilities,
+compute the learners' KPIs, find segments of learners, and render the weekly report.
+
+    prepare_schema > check_attempts > mirt_calibrate > features_backfill > compute_daily_kpis
+        > [ cluster_segments ] > generate_weekly_report > all_branches_ok
+
+**Which day.** A run looks at the answers up to the end of `as_of`, the last complete UTC day before the run's own
+date, and at nothing after it. Set `as_of` to run a past day again; a rerun replaces exactly what that day wrote, and a
+past day reads the item bank as it was published then.
+
+**When something fails.** A job that finds bad input (64), refuses to publish (65) or has a defect fails at once, and
+its log ends with the reason. What may pass by itself (75: database away or busy; a pod evicted, out of memory or past
+its deadline) is tried twice more. A branch that fails leaves the report standing, with a badge for what is missing;
+`all_branches_ok` then fails the run. Clearing a task runs it again and changes nothing else.
+
+**What it needs.** The connections `seedtest_db` (postgres) and `report_store` (aws or generic, with the extra `url`);
+`IRT_RUNTIME=kubernetes` with `IRT_JOBS_IMAGE`, or `IRT_RUNTIME=process`.
+
+**Past days at once.** `airflow backfill create --dag-id irt_analytics_daily --from-date D+1 --to-date D+2
+--max-active-runs 1` makes the run of day D: dates are those of the 03:00 after the day, and a backfill ignores the
+Dag's own limit of one run at a time.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
+
+from irt_airflow.check_attempts import CheckAttemptsOperator
+from irt_airflow.conf import refuse_unknown_conf
+from irt_airflow.credentials import DATABASE, REPORT_STORE
+from irt_airflow.days import as_of
+from irt_airflow.links import OpenReportLink
+from irt_airflow.pipeline_pod import PipelinePodOperator
+
+ATTEMPT_CHECKS = Path(__file__).parents[1] / "include" / "sql" / "checks" / "attempts"
+
+ITEM_PARAMETERS = Asset("irt_item_parameters")
+WEEKLY_KPIS = Asset("irt_weekly_kpis")
+WEEKLY_REPORT = Asset("irt_weekly_report")
+
+AS_OF = "{{ as_of(params, dag_run) }}"
+TENANT = "{{ params.tenant }}"
+
+PARAMS = {
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Day",
+        description="Last complete UTC day that the run looks at. Empty: the day before the run's date.",
+    ),
+    "tenant": Param("default", type="string", minLength=1, title="Tenant", description="Whose answers."),
+    "model": Param(
+        "2PL",
+        type="string",
+        enum=["2PL", "Rasch", "3PL"],
+        title="Model",
+        description="Item response model of the calibration.",
+        section="Calibration",
+    ),
+    "linking": Param(
+        "stocking_lord",
+        type="string",
+        enum=["stocking_lord", "mean_sigma"],
+        values_display={"stocking_lord": "Stocking-Lord", "mean_sigma": "mean/sigma"},
+        title="Linking",
+        description="How the anchors carry the published scale over to the new calibration.",
+        section="Calibration",
+    ),
+    "priors": Param(
+        "weak",
+        type="string",
+        enum=["weak", "none"],
+        title="Priors",
+        description="weak: a ~ lognormal(0, 0.5), which keeps items with few answers in bounds.",
+        section="Calibration",
+    ),
+    "invalid_answers": Param(
+        "missing",
+        type="string",
+        enum=["missing", "wrong"],
+        title="Invalid answers",
+        description="How timed-out and rapid answers (under a tenth of the item's median time) count.",
+        section="Calibration",
+    ),
+    "irt_window_days": Param(
+        30,
+        type="integer",
+        minimum=1,
+        maximum=3650,
+        title="Calibration window (days)",
+        description="Days of first attempts to calibrate on; extended backwards where they are too few.",
+        section="Calibration",
+    ),
+    "min_answers_item": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Answers per item",
+        description="First attempts an item needs to be estimated without a flag. Empty: by model (30, 100, 500).",
+        section="Calibration",
+    ),
+    "min_answers_learner": Param(
+        5,
+        type="integer",
+        minimum=1,
+        title="Answers per learner",
+        description="First attempts a learner needs to be part of the calibration.",
+        section="Calibration",
+    ),
+    "segment_weeks": Param(
+        12,
+        type="integer",
+        minimum=1,
+        maximum=26,
+        title="Segment window (weeks)",
+        description="Weeks of behaviour that segments are made from.",
+        section="Segments and report",
+    ),
+    "learner_pages": Param(
+        "flagged",
+        type="string",
+        enum=["flagged", "none", "all"],
+        title="Learner pages",
+        description="Learners that get a page of their own beside the cohort's report.",
+        section="Segments and report",
+    ),
+    "report_lang": Param(
+        "en",
+        type="string",
+        enum=["en", "ko"],
+        values_display={"en": "English", "ko": "한국어"},
+        title="Language",
+        description="Language of the report.",
+        section="Segments and report",
+    ),
+    "shards": Param(
+        1,
+        type="integer",
+        minimum=1,
+        maximum=1024,
+        title="Shards",
+        description="Parts of the learners, worked through one after another: more parts, less memory, same numbers.",
+        section="Scale",
+    ),
+}
+
+#: Every other param is a flag of the same name; a flag without a value means its default.
+FLAGS = {name: f"{{{{ params.{name} or '' }}}}" for name in PARAMS if name not in ("as_of", "tenant")}
+
+
+def pipeline_job(
+    job: str, *, minutes: int, connections: tuple[str, ...] = (DATABASE,), **task: Any
+) -> PipelinePodOperator:
+    """Return the task of one job, which may take this long."""
+    return PipelinePodOperator(
+        job=job,
+        as_of=AS_OF,
+        tenant=TENANT,
+        flags=FLAGS,
+        connections=connections,
+        execution_timeout=timedelta(minutes=minutes),
+        **task,
+    )
+
+
+with DAG(
+    dag_id="irt_analytics_daily",
+    dag_display_name="IRT analytics, daily",
+    description="Calibrated item bank, learner KPIs and the weekly report from yesterday's answers",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    params=PARAMS,
+    user_defined_macros={"as_of": as_of},
+    tags=["irt", "learning-analytics", "report"],
+    default_args={
+        "owner": "learning-analytics",
+        "retries": 2,
+        # longer than a pod's grace period: a retry finds the last try's transaction rolled back
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": timedelta(minutes=10),
+    },
+) as dag:
+    prepare_schema = pipeline_job(
+        "prepare_schema",
+        minutes=15,
+        profile="small",
+        pre_execute=refuse_unknown_conf,
+        doc_md="Brings the database to the newest schema and defines the view `attempt` over the log's own tables.",
+    )
+
+    check_attempts = CheckAttemptsOperator(
+        task_id="check_attempts",
+        folder=ATTEMPT_CHECKS,
+        as_of=AS_OF,
+        tenant=TENANT,
+        connection_id=DATABASE,
+        execution_timeout=timedelta(minutes=30),
+        doc_md="Fails the run where the answer log breaks more rules than tolerated, with counts and examples. "
+        "Repairs nothing.",
+    )
+
+    mirt_calibrate = pipeline_job(
+        "mirt_calibrate",
+        minutes=180,
+        profile="large",
+        outlets=[ITEM_PARAMETERS],
+        doc_md="Estimates the items from recent first attempts, links them to the published scale over the anchors, "
+        "leaves out anchors that drifted, publishes the bank, and estimates the abilities of who answered.",
+    )
+
+    features_backfill = pipeline_job(
+        "features_backfill",
+        minutes=120,
+        profile="medium",
+        doc_md="Weekly and per-topic theta of every learner, and daily features by topic. On a first run also of past "
+        "weeks, each only from answers up to its own end.",
+    )
+
+    compute_daily_kpis = pipeline_job(
+        "compute_daily_kpis",
+        minutes=60,
+        profile="medium",
+        outlets=[WEEKLY_KPIS],
+        doc_md="Improvement I_t, attention A_t, efficiency E_t and recovery R_t of every learner, each with its "
+        "interval, or null with the reason.",
+    )
+
+    cluster_segments = pipeline_job(
+        "cluster_segments",
+        minutes=60,
+        profile="medium",
+        doc_md="Groups learners by KPIs and behaviour where the groups are stable, and names them as last time.",
+    )
+
+    generate_weekly_report = pipeline_job(
+        "generate_weekly_report",
+        minutes=60,
+        profile="medium",
+        connections=(DATABASE, REPORT_STORE),
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        links=[OpenReportLink()],
+        outlets=[WEEKLY_REPORT],
+        doc_md="Renders the report (HTML, PDF, CSV) into the store. Runs whenever the KPIs are there and the branches "
+        "have ended; a branch that failed or had too little data shows as a badge.",
+    )
+
+    all_branches_ok = EmptyOperator(
+        task_id="all_branches_ok",
+        trigger_rule=TriggerRule.NONE_FAILED,
+        doc_md="Fails the run where a branch or the report failed.",
+    )
+
+    branches = [cluster_segments]
+
+    prepare_schema >> check_attempts >> mirt_calibrate >> features_backfill >> compute_daily_kpis
+    compute_daily_kpis >> branches >> generate_weekly_report
+    compute_daily_kpis >> generate_weekly_report
+    [*branches, generate_weekly_report] >> all_branches_ok

@@ -1,0 +1,1 @@
+"""What the pipeline needs from Airflow: operators, credentials, compute profiles, links; never statistics."""
