@@ -70,11 +70,11 @@ def _create_or_replace(connection: psycopg.Connection[Any], query: str) -> None:
     statement = f"create or replace view attempt as\n{query}"
     try:
         with connection.transaction():
-            connection.execute(statement.encode())
+            connection.execute(statement.encode(), binary=True)  # by the protocol that takes one statement only
     except psycopg.errors.InvalidTableDefinition:
         with connection.transaction():
             connection.execute("drop view attempt")
-            connection.execute(statement.encode())
+            connection.execute(statement.encode(), binary=True)
 
 
 def _columns(connection: psycopg.Connection[Any], relation: str) -> dict[str, tuple[str, str]]:

@@ -1,11 +1,10 @@
 -- One row an answer: exams with their questions as a jsonb array, one row of table exam_result an exam.
 --
--- exam_result(exam_id, student_id, started_at timestamptz, finished_at timestamptz, questions jsonb)
--- questions: [{"question_id": "q1", "topic_id": "algebra", "correct": true, and, where recorded, "answered_at",
--- "started_at" (ISO 8601 with zone), "response_time_ms", "hints", "timed_out"}, ...]
+-- exam_result(exam_id, student_id, finished_at timestamptz, questions jsonb)
+-- questions: [{"question_id": "q1", "topic_id": "algebra", "correct": true, and, where recorded, "answered_at" and
+-- "started_at" (ISO 8601 with zone), "response_time_ms", "hints", "attempt_no", "timed_out"}, ...]
 --
--- A value of another type than expected (correct = "maybe", a time without zone) becomes null, for check_attempts to
--- count: one bad exam must not make the whole log unreadable. An answer without a time of its own has its exam's end.
+-- An answer without a time of its own has its exam's end. The exam is the session.
 with exams as (
     select
         exam_id::text as exam_id,
@@ -20,19 +19,7 @@ answers as (
         exams.exam_id,
         exams.student_id,
         exams.finished_at,
-        question.answer,
-        case when question.answer ->> 'answered_at' ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
-            then (question.answer ->> 'answered_at')::timestamptz
-        end as answered_at,
-        case when question.answer ->> 'started_at' ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
-            then (question.answer ->> 'started_at')::timestamptz
-        end as started_at,
-        case when question.answer ->> 'response_time_ms' ~ '^\d{1,9}(\.\d+)?$'
-            then (question.answer ->> 'response_time_ms')::numeric::int
-        end as response_time_ms,
-        case when question.answer ->> 'hints' ~ '^\d{1,9}$'
-            then (question.answer ->> 'hints')::int
-        end as hints
+        question.answer
     from exams
     cross join jsonb_array_elements(exams.questions) as question (answer)
 )
@@ -42,14 +29,13 @@ select
     student_id,
     answer ->> 'question_id' as item_id,
     answer ->> 'topic_id' as topic_id,
-    case answer ->> 'correct' when 'true' then true when '1' then true when 'false' then false when '0' then false end
-        as correct,
-    case when answer ? 'answered_at' then answered_at else finished_at end as completed_at,
-    started_at,
-    response_time_ms,
-    hints > 0 as hint_used,
-    hints,
-    null::int as attempt_no,
+    json_flag(answer ->> 'correct') as correct,
+    case when answer ? 'answered_at' then json_time(answer ->> 'answered_at') else finished_at end as completed_at,
+    json_time(answer ->> 'started_at') as started_at,
+    json_count(answer ->> 'response_time_ms') as response_time_ms,
+    json_count(answer ->> 'hints') > 0 as hint_used,
+    json_count(answer ->> 'hints') as hints,
+    json_count(answer ->> 'attempt_no') as attempt_no,
     exam_id as session_id,
-    case answer ->> 'timed_out' when 'true' then true when 'false' then false end as timed_out
+    json_flag(answer ->> 'timed_out') as timed_out
 from answers
