@@ -452,8 +452,8 @@ def _refuse_duplicates(connection: psycopg.Connection[Any], path: Path, tenant: 
     count, examples = row
     if count:
         raise ConfigurationError(
-            f"{path}: {count:,} answers are there more than once (same student_id, item_id and completed_at): "
-            f"expected one row an answer. {'; '.join(examples)}"
+            f"{path}: answers recorded more than once (same student_id, item_id and completed_at): {count:,}, "
+            f"expected none. {'; '.join(examples)}"
         )
 
 
