@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from irt_analytics.irt._kernels.posterior import BLOCK, LANES
 from irt_analytics.irt._workers import Workers, split_evenly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -109,18 +109,12 @@ class Blocks:
             for likelihood, block in zip(likelihoods, sums, strict=True):
                 log_likelihood += float(likelihood)
                 abilities += block
-            self._run(
-                kernels.add_counts,
-                self._code_ranges,
-                wave,
-                self._touch_ptr,
-                self._codes,
-                self._starts,
-                self._members,
-                posterior,
-                counts,
-            )
+            self.over_answers(kernels.add_counts, wave, posterior, counts)
         return Expectation(log_likelihood, counts, abilities[:, : len(theta)])
+
+    def over_answers(self, kernel: Callable[..., None], wave: Integers, *args: Any) -> None:
+        """Run a kernel over ranges of the answers (item and correctness) that the learners of a wave gave."""
+        self._run(kernel, self._code_ranges, wave, self._touch_ptr, self._codes, self._starts, self._members, *args)
 
     def posteriors(
         self, items: ItemParameters, theta: Floats, log_prior: Floats, blocks: Integers | None = None

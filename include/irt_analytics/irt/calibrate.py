@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import logit
 
 from irt_analytics.irt._em import Estimation, Latent, Parameterisation
+from irt_analytics.irt._information import FULL_INFORMATION_ITEMS, ErrorCovariance, ErrorMethod, error_covariance
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import responses as kernels
 from irt_analytics.irt._posterior import Blocks, normal_log_weights
@@ -19,7 +20,7 @@ from irt_analytics.irt.priors import NO_PRIORS, WEAK_PRIORS, Priors
 from irt_analytics.irt.quadrature import Quadrature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -69,7 +70,8 @@ class Calibration:
         log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
         converged: whether the distance to the maximum fell under the tolerance.
         iterations: E-steps taken.
-        groups: one row per group, the reference group first: group, n_persons, mean, sd of theta.
+        groups: one row per group, the reference group first: group, n_persons, mean and sd of theta, se_mean, se_sd
+            (NaN where fixed).
         latent_mean: mean of theta over all learners.
         latent_sd: their sd.
         n_persons: learners with at least one answer that counts.
@@ -77,6 +79,9 @@ class Calibration:
         n_responses: answers that count.
         n_parameters: estimated parameters.
         exclusions: what was left out, and why.
+        se_method: "full" (observed information of all parameters together, Louis, 1982, which is R mirt's
+            SE.type = "Oakes"), "block_diagonal" (each item's by itself: more than 1,000 items), or "none" (not asked
+            for, or the information is not positive definite).
     """
 
     items: pd.DataFrame
@@ -94,6 +99,9 @@ class Calibration:
     n_responses: int
     n_parameters: int
     exclusions: tuple[Exclusion, ...]
+    se_method: ErrorMethod
+    _errors: ErrorCovariance | None = field(repr=False)
+    _item_ids: pd.Index[Any] = field(repr=False)
 
     @property
     def aic(self) -> float:
@@ -104,6 +112,42 @@ class Calibration:
     def bic(self) -> float:
         """Schwarz's Bayesian information criterion, n being the learners."""
         return float(np.log(self.n_persons)) * self.n_parameters - 2.0 * self.log_likelihood
+
+    @property
+    def covariance(self) -> pd.DataFrame:
+        """Covariance matrix of all estimated item parameters; see `covariance_of`.
+
+        Raises:
+            ValueError: there are more than 1,000 items; ask for those needed.
+        """
+        if len(self.items) > FULL_INFORMATION_ITEMS:
+            raise ValueError(
+                f"the covariance of {len(self.items):,} items is too large to hand over whole; "
+                "use covariance_of(item_ids)"
+            )
+        return self.covariance_of(self.items["item_id"])
+
+    def covariance_of(self, item_ids: Iterable[Any]) -> pd.DataFrame:
+        """Covariance matrix of the estimated parameters of the given items.
+
+        Its index and columns are pairs (item_id, "a" | "b" | "c"); a fixed parameter is not in it. Where `se_method`
+        is "block_diagonal" the items are uncorrelated.
+
+        Raises:
+            KeyError: an item that was not calibrated.
+            ValueError: the calibration has no standard errors.
+        """
+        if self._errors is None or self.se_method == "none":
+            raise ValueError("the calibration has no standard errors")
+        ids = pd.Index(list(item_ids))
+        unknown = ~ids.isin(self.items["item_id"])
+        if unknown.any():
+            raise KeyError(ids[unknown][0])
+        where = self._item_ids.get_indexer(ids)
+        matrix, rows = self._errors.between(where)
+        names = [(item, "abc"[u]) for item, own in zip(ids, rows, strict=True) for u in range(3) if own[u]]
+        index = pd.MultiIndex.from_tuples(names, names=["item_id", "parameter"])
+        return pd.DataFrame(matrix, index=index, columns=index)
 
 
 def calibrate(
@@ -116,6 +160,7 @@ def calibrate(
     quadrature: Quadrature | int = 61,
     tolerance: float = 1e-5,
     max_iterations: int = 2000,
+    standard_errors: bool = True,
     progress: Progress | None = None,
 ) -> Calibration:
     r"""Estimate item parameters by marginal maximum likelihood (Bock and Aitkin, 1981).
@@ -136,6 +181,7 @@ def calibrate(
         tolerance: estimated distance to the maximum at which the iteration ends, the largest over a, d = -a * b, c,
             and the means and log sds of theta.
         max_iterations: E-steps after which it ends without having converged.
+        standard_errors: whether to compute them; they take about as long as a few E-steps.
         progress: called after every E-step or two with their number, the (penalised) log-likelihood and the largest
             change. The first iterations on large data see a sample of the learners, and their log-likelihood is that
             of the sample.
@@ -176,9 +222,10 @@ def calibrate(
         theta = grid.nodes
         log_weights = normal_log_weights(theta, estimation.latent.mean, estimation.latent.sd)
         expectation = blocks.expectation(estimation.items, theta, log_weights)
+        errors = error_covariance(estimation, theta, expectation, run) if standard_errors else None
     active = estimation.items.active
-    frame = _item_frame(responses.item_ids, estimation.items, counts, fixed)
-    groups = _group_frame(names, group_index, estimation.latent)
+    frame = _item_frame(responses.item_ids, estimation.items, errors, counts, fixed)
+    groups = _group_frame(names, group_index, estimation.latent, errors)
     latent_mean, latent_sd = _mixture(groups)
     frame.attrs = {"model": model, "latent_mean": latent_mean, "latent_sd": latent_sd}
     n_persons = _count_informed(responses, active)
@@ -198,6 +245,9 @@ def calibrate(
         n_responses=int(counts[active].sum()),
         n_parameters=estimation.parameterisation.n_parameters,
         exclusions=_exclusions(responses, counts, extreme, runaway, n_persons, fixed),
+        se_method="none" if errors is None else errors.method,
+        _errors=errors,
+        _item_ids=responses.item_ids,
     )
 
 
@@ -307,8 +357,13 @@ def _refuse_empty(estimation: Estimation, responses: Responses, is_fixed: Flags)
 
 
 def _item_frame(
-    item_ids: pd.Index[Any], items: ItemParameters, counts: NDArray[np.int64], fixed: pd.DataFrame | None
+    item_ids: pd.Index[Any],
+    items: ItemParameters,
+    errors: ErrorCovariance | None,
+    counts: NDArray[np.int64],
+    fixed: pd.DataFrame | None,
 ) -> pd.DataFrame:
+    se = np.full((len(item_ids), 3), np.nan) if errors is None else errors.standard_errors()
     with np.errstate(divide="ignore", invalid="ignore"):
         b = -items.d / items.a
     n_responses = counts.sum(axis=1)
@@ -318,6 +373,9 @@ def _item_frame(
             "a": items.a,
             "b": b,
             "c": items.c,
+            "se_a": se[:, 0],
+            "se_b": se[:, 1],
+            "se_c": se[:, 2],
             "n_responses": n_responses,
             "p_value": counts[:, 1] / n_responses,
         }
@@ -331,9 +389,13 @@ def _item_frame(
     return frame[items.active].reset_index(drop=True)
 
 
-def _group_frame(names: pd.Index[Any], group_index: NDArray[np.int32], latent: Latent) -> pd.DataFrame:
+def _group_frame(
+    names: pd.Index[Any], group_index: NDArray[np.int32], latent: Latent, errors: ErrorCovariance | None
+) -> pd.DataFrame:
     n_persons = np.bincount(group_index, minlength=len(names))
-    return pd.DataFrame({"group": names, "n_persons": n_persons, "mean": latent.mean, "sd": latent.sd})
+    se = np.full((len(names), 2), np.nan) if errors is None else np.sqrt(errors.groups)
+    columns = {"mean": latent.mean, "sd": latent.sd, "se_mean": se[:, 0], "se_sd": se[:, 1]}
+    return pd.DataFrame({"group": names, "n_persons": n_persons, **columns})
 
 
 def _mixture(groups: pd.DataFrame) -> tuple[float, float]:

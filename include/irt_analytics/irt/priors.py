@@ -20,18 +20,22 @@ class Priors:
         d: mean and sd of the intercept d = -a * b, which is normal. With it, items that everybody got right (or
             wrong) have an estimate.
         c: the two shapes of the beta distribution of c.
+        logit_c: mean and sd of the logit of c, which is normal; instead of `c`.
     """
 
     a: tuple[float, float] | None = None
     d: tuple[float, float] | None = None
     c: tuple[float, float] | None = None
+    logit_c: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        for name, prior in (("a", self.a), ("d", self.d)):
+        for name, prior in (("a", self.a), ("d", self.d), ("logit_c", self.logit_c)):
             if prior is not None and not (np.isfinite(prior[0]) and 0.0 < prior[1] < np.inf):
                 raise ValueError(f"the prior of {name} needs a finite mean and a positive sd, got {prior}")
         if self.c is not None and not min(self.c) >= 1.0:
             raise ValueError(f"the shapes of the beta prior of c must be at least 1, got {self.c}")
+        if self.c is not None and self.logit_c is not None:
+            raise ValueError("c and logit_c are priors of the same parameter; give one of them")
 
     def __str__(self) -> str:
         parts = []
@@ -41,12 +45,16 @@ class Priors:
             parts.append(f"d ~ normal({self.d[0]:g}, {self.d[1]:g})")
         if self.c is not None:
             parts.append(f"c ~ beta({self.c[0]:g}, {self.c[1]:g})")
+        if self.logit_c is not None:
+            parts.append(f"logit(c) ~ normal({self.logit_c[0]:g}, {self.logit_c[1]:g})")
         return ", ".join(parts) or "none"
 
     def as_vector(self) -> NDArray[np.float64]:
-        """The six numbers in the order a, d, c; NaN where there is no prior."""
+        """The eight numbers in the order a, d, c, logit_c; NaN where there is no prior."""
         none = (np.nan, np.nan)
-        return np.array([*(self.a or none), *(self.d or none), *(self.c or none)], dtype=np.float64)
+        return np.array(
+            [*(self.a or none), *(self.d or none), *(self.c or none), *(self.logit_c or none)], dtype=np.float64
+        )
 
 
 NO_PRIORS = Priors()

@@ -59,8 +59,9 @@ def log_prior(
 ) -> float:
     """Log-density of the free parameters up to a constant; its derivatives are added to the arrays.
 
-    `priors` holds mean and sd of log a, mean and sd of d, and the two shapes of the beta distribution of c (NaN: no
-    prior). The density of c is taken as one of c, not of its logit, so that the mode is a mode of c.
+    `priors` holds mean and sd of log a, mean and sd of d, the two shapes of the beta distribution of c, and mean and sd
+    of the logit of c (NaN: no prior). A beta density is taken as one of c, not of its logit, so that the mode is a mode
+    of c.
     """
     value = 0.0
     if free[0] and priors[1] == priors[1]:
@@ -82,6 +83,11 @@ def log_prior(
         value += alpha * log(c) + beta * log1p(-c)
         gradient[2] += alpha - (alpha + beta) * c
         information[2, 2] += (alpha + beta) * c * (1.0 - c)
+    if free[2] and priors[7] == priors[7]:
+        precision = 1.0 / priors[7] ** 2
+        value -= 0.5 * precision * (g - priors[6]) ** 2
+        gradient[2] -= precision * (g - priors[6])
+        information[2, 2] += precision
     return value
 
 

@@ -1,0 +1,277 @@
+"""Standard errors from the observed information."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from irt_analytics.irt._kernels import information as kernels
+from irt_analytics.irt._posterior import normal_log_weights, pad
+from irt_analytics.irt._workers import Workers, split_evenly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from irt_analytics.irt._em import Estimation
+    from irt_analytics.irt._posterior import Expectation
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+ErrorMethod = Literal["full", "block_diagonal", "none"]
+
+# Up to this many estimated items the information is that of all parameters together.
+FULL_INFORMATION_ITEMS = 1_000
+# A lower asymptote under this lies on the border of the parameter space, where its likelihood has no curvature.
+_LEAST_ASYMPTOTE = 1e-4
+
+
+@dataclass(frozen=True)
+class ErrorCovariance:
+    """Covariance of the estimates of a, b and c, and of the groups' means and sds.
+
+    Attributes:
+        method: "full", "block_diagonal" (each item by itself), or "none" where the information is not positive
+            definite.
+        rows: row of a, b and c of every item, -1 where it is not estimated; shape (n_items, 3).
+        items: covariance of those rows, shape (n_rows, n_rows); for "block_diagonal" that of each item's a, b, c,
+            shape (n_items, 3, 3) with NaN where there is no estimate.
+        groups: variances of mean and sd of every group, NaN where it is not estimated; shape (n_groups, 2).
+    """
+
+    method: ErrorMethod
+    rows: Integers
+    items: Floats
+    groups: Floats
+
+    def standard_errors(self) -> Floats:
+        """Standard errors of a, b, c, NaN where there is none; shape (n_items, 3)."""
+        if self.method == "block_diagonal":
+            variances = np.diagonal(self.items, axis1=1, axis2=2)
+        else:
+            variances = np.where(self.rows >= 0, np.append(np.diagonal(self.items), np.nan)[self.rows], np.nan)
+        return np.sqrt(variances)
+
+    def between(self, items: Integers) -> tuple[Floats, NDArray[np.bool_]]:
+        """Covariance matrix of the estimated parameters of some items, and which of a, b, c those are."""
+        rows = self.rows[items]
+        estimated = rows >= 0
+        if self.method != "block_diagonal":
+            chosen = rows[estimated]
+            return self.items[np.ix_(chosen, chosen)], estimated
+        n = len(items)
+        matrix = np.zeros((n, 3, n, 3))
+        matrix[np.arange(n), :, np.arange(n)] = self.items[items]
+        chosen = np.flatnonzero(estimated)
+        return matrix.reshape(3 * n, 3 * n)[np.ix_(chosen, chosen)], estimated
+
+
+def error_covariance(estimation: Estimation, theta: Floats, expectation: Expectation, run: Workers) -> ErrorCovariance:
+    """Inverse of the observed information at the estimates, in terms of a, b = -d / a and c (delta method).
+
+    Args:
+        estimation: where the EM ended.
+        theta: the nodes.
+        expectation: E-step at the estimates.
+        run: threads.
+    """
+    return _Information(estimation, theta, expectation, run).covariance()
+
+
+class _Information:
+    def __init__(self, estimation: Estimation, theta: Floats, expectation: Expectation, run: Workers) -> None:
+        self.estimation = estimation
+        self.theta = theta
+        self.expectation = expectation
+        self._run = run
+        parameters, items = estimation.parameterisation, estimation.items
+        free = parameters.estimated[:, None] & parameters.free
+        free[:, 2] &= items.c > _LEAST_ASYMPTOTE
+        self.item_rows = np.where(free, np.cumsum(free).reshape(free.shape) - 1, -1)
+        free_group = np.column_stack([parameters.free_mean, parameters.free_sd])
+        self.group_rows = np.where(free_group, np.cumsum(free_group).reshape(free_group.shape) - 1, -1)
+        shape = 2 * len(items.a), pad(len(theta))
+        self._of_z, self._of_g = np.zeros(shape), np.zeros(shape)
+        self._item_ranges = split_evenly(np.arange(len(items.a) + 1), run.threads)
+        run(
+            kernels.scores,
+            self._item_ranges,
+            items.a,
+            items.d,
+            items.g,
+            items.active,
+            theta,
+            self._of_z,
+            self._of_g,
+        )
+
+    def covariance(self) -> ErrorCovariance:
+        if int(self.estimation.parameterisation.estimated.sum()) <= FULL_INFORMATION_ITEMS:
+            return self._full()
+        return self._block_diagonal()
+
+    def _complete_items(self) -> Floats:
+        """Expected complete-data information of every item in (a, d, g), shape (n_items, 3, 3)."""
+        items, parameters = self.estimation.items, self.estimation.parameterisation
+        information = np.zeros((len(items.a), 3, 3))
+        self._run(
+            kernels.complete_information,
+            self._item_ranges,
+            self.expectation.counts,
+            self.theta,
+            items.a,
+            items.d,
+            items.g,
+            parameters.estimated,
+            parameters.free,
+            parameters.priors,
+            information,
+        )
+        return information
+
+    def _complete_groups(self) -> Floats:
+        """The same of mean and log sd of every group, shape (n_groups, 2, 2)."""
+        latent, abilities = self.estimation.latent, self.expectation.abilities
+        deviation = (self.theta - latent.mean[:, None]) / latent.sd[:, None]
+        zeroth, first, second = ((abilities * moment).sum(axis=1) for moment in (1.0, deviation, deviation**2))
+        between = 2.0 * first / latent.sd
+        return np.stack(
+            [np.stack([zeroth / latent.sd**2, between], axis=1), np.stack([between, 2.0 * second], axis=1)], axis=1
+        )
+
+    def _score_covariance(self, item_rows: Integers, group_rows: Integers, n_rows: int) -> Floats:
+        """Sum over learners of the posterior covariance of their scores, shape (n_rows, n_rows)."""
+        total = np.zeros((n_rows, n_rows))
+        blocks, latent = self.estimation.blocks, self.estimation.latent
+        parts = [(part, part + 1) for part in range(self._run.threads)]
+        for wave, posterior, _ in self._posteriors():
+            self._run(
+                kernels.add_score_covariance,
+                parts,
+                len(parts),
+                wave,
+                blocks.responses.indptr,
+                blocks.responses.answers,
+                self.theta,
+                posterior,
+                self._of_z,
+                self._of_g,
+                item_rows,
+                blocks.group,
+                group_rows,
+                latent.mean,
+                latent.sd,
+                total,
+            )
+        return np.triu(total) + np.triu(total, 1).T
+
+    def _posteriors(self) -> Iterator[tuple[Integers, Floats, Floats]]:
+        latent = self.estimation.latent
+        log_prior = normal_log_weights(self.theta, latent.mean, latent.sd)
+        return self.estimation.blocks.posteriors(self.estimation.items, self.theta, log_prior)
+
+    def _full(self) -> ErrorCovariance:
+        n_item_rows = int(self.item_rows.max(initial=-1)) + 1
+        n_rows = n_item_rows + int(self.group_rows.max(initial=-1)) + 1
+        group_rows = np.where(self.group_rows >= 0, self.group_rows + n_item_rows, -1)
+        information = -self._score_covariance(self.item_rows, group_rows, n_rows)
+        _add_blocks(information, self.item_rows, self._complete_items())
+        _add_blocks(information, group_rows, self._complete_groups())
+        covariance = _inverse(information)
+        if covariance is None:
+            return ErrorCovariance("none", self.item_rows, np.full((n_rows, n_rows), np.nan), self._no_groups())
+        jacobian = self._jacobian()
+        return ErrorCovariance(
+            "full",
+            self.item_rows,
+            _transform(covariance, self.item_rows, jacobian)[:n_item_rows, :n_item_rows],
+            self._group_variances(np.diagonal(covariance), group_rows),
+        )
+
+    def _block_diagonal(self) -> ErrorCovariance:
+        information = self._complete_items() - self._item_score_covariance()
+        free = self.item_rows >= 0
+        both = free[:, :, None] & free[:, None, :]
+        information = np.where(both, information, np.eye(3))
+        definite = (np.linalg.eigvalsh(information) > 0.0).all(axis=1)
+        information[~definite] = np.nan
+        jacobian = self._jacobian()
+        covariance = jacobian @ np.where(both, np.linalg.inv(information), 0.0) @ jacobian.transpose(0, 2, 1)
+        n_rows = int(self.group_rows.max(initial=-1)) + 1
+        groups = self._no_groups()
+        if n_rows:
+            no_items = np.full_like(self.item_rows, -1)
+            of_groups = -self._score_covariance(no_items, self.group_rows, n_rows)
+            _add_blocks(of_groups, self.group_rows, self._complete_groups())
+            inverse = _inverse(of_groups)
+            if inverse is not None:
+                groups = self._group_variances(np.diagonal(inverse), self.group_rows)
+        return ErrorCovariance("block_diagonal", self.item_rows, np.where(both, covariance, np.nan), groups)
+
+    def _item_score_covariance(self) -> Floats:
+        """Sum over its answers of the posterior covariance of the score of every item, shape (n_items, 3, 3)."""
+        blocks, theta = self.estimation.blocks, self.theta
+        n_codes = len(self._of_z)
+        products = np.zeros((n_codes, 3, 3))
+        for wave, posterior, _ in self._posteriors():
+            blocks.over_answers(
+                kernels.add_mean_score_products, wave, theta, posterior, self._of_z, self._of_g, products
+            )
+        real = slice(len(theta))
+        z, g, weight = self._of_z[:, real], self._of_g[:, real], self.expectation.counts[:, real]
+        scores = np.stack([z * theta, z, g])
+        squares = np.einsum("uck,vck,ck->cuv", scores, scores, weight, optimize=True)
+        by_item: Floats = (squares - products).reshape(-1, 2, 3, 3).sum(axis=1)
+        return by_item
+
+    def _jacobian(self) -> Floats:
+        """Derivatives of (a, b, c) in (a, d, g) for every item, shape (n_items, 3, 3)."""
+        items = self.estimation.items
+        jacobian = np.zeros((len(items.a), 3, 3))
+        jacobian[:, 0, 0] = 1.0
+        jacobian[:, 1, 0] = items.d / items.a**2
+        jacobian[:, 1, 1] = -1.0 / items.a
+        jacobian[:, 2, 2] = items.c * (1.0 - items.c)
+        return jacobian
+
+    def _no_groups(self) -> Floats:
+        return np.full(self.group_rows.shape, np.nan)
+
+    def _group_variances(self, variances: Floats, group_rows: Integers) -> Floats:
+        """Variances of mean and sd; that of the log sd was given."""
+        own = np.where(group_rows >= 0, np.append(variances, np.nan)[group_rows], np.nan)
+        own[:, 1] *= self.estimation.latent.sd**2
+        return own
+
+
+def _add_blocks(matrix: Floats, rows: Integers, blocks: Floats) -> None:
+    """Add each block to the rows and columns of `matrix` that `rows` names, leaving out -1."""
+    for u in range(rows.shape[1]):
+        for v in range(rows.shape[1]):
+            both = (rows[:, u] >= 0) & (rows[:, v] >= 0)
+            matrix[rows[both, u], rows[both, v]] += blocks[both, u, v]
+
+
+def _inverse(matrix: Floats) -> Floats | None:
+    """Inverse of a symmetric matrix, None where it is not positive definite."""
+    if not len(matrix):
+        return matrix
+    try:
+        return np.asarray(cho_solve(cho_factor(matrix), np.eye(len(matrix))))
+    except LinAlgError:
+        return None
+
+
+def _transform(covariance: Floats, rows: Integers, jacobian: Floats) -> Floats:
+    """J V J' for a Jacobian that is block-diagonal over the items."""
+    whole = np.eye(len(covariance))
+    for u in range(3):
+        for v in range(3):
+            both = (rows[:, u] >= 0) & (rows[:, v] >= 0)
+            whole[rows[both, u], rows[both, v]] = jacobian[both, u, v]
+    return np.asarray(whole @ covariance @ whole.T)
