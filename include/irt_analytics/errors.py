@@ -16,9 +16,16 @@ class ConfigurationError(PipelineError):
 
 
 class RefusedError(PipelineError):
-    """The data cannot support a result: the message names what, the threshold, and what to do."""
+    """The data cannot support a result: the message names what, the threshold, and what to do.
+
+    `keep_writes`: what the job has written is the record of the refusal and is committed.
+    """
 
     exit_code = 65
+
+    def __init__(self, message: str, *, keep_writes: bool = False) -> None:
+        super().__init__(message)
+        self.keep_writes = keep_writes
 
 
 class TemporaryError(PipelineError):

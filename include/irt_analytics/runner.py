@@ -104,7 +104,12 @@ def _run_locked(
     try:
         with db.connect(settings) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            job.run(JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id))
+            try:
+                job.run(JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id))
+            except RefusedError as refused:
+                if refused.keep_writes and not dry_run:
+                    connection.commit()
+                raise
             if sum(record.rows_read.values()) and not sum(record.rows_written.values()):
                 raise RefusedError(f"{job.name} read {record.rows_read} and would write no row")
             if dry_run:

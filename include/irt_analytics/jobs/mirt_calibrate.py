@@ -1,0 +1,507 @@
+"""Calibrate the items on first attempts, link them to the published scale, estimate abilities, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from irt_analytics import __version__, code_version, db
+from irt_analytics.errors import ConfigurationError, RefusedError
+from irt_analytics.irt import Responses, calibrate, estimate_abilities, link
+from irt_analytics.irt.calibrate import Calibration
+from irt_analytics.irt.item_fit import item_fit
+from irt_analytics.irt.linking import MIN_ANCHORS, Link
+from irt_analytics.jobs._first_attempts import FirstAttempts, learner_shards, read_shards
+from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
+from irt_analytics.progress import track
+from irt_analytics.runner import Job, JobContext
+
+ENGINE = "native"
+#: Below this many items the model has as many parameters as the answers have patterns.
+MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
+#: Parameters of a run that a calibration depends on.
+PARAMETERS = (
+    "model",
+    "linking",
+    "priors",
+    "invalid_answers",
+    "irt_window_days",
+    "min_answers_learner",
+)
+BANK_COLUMNS = [
+    "item_id",
+    "topic_id",
+    "a",
+    "b",
+    "c",
+    "se_a",
+    "se_b",
+    "se_c",
+    "n_responses",
+    "p_value",
+    "infit",
+    "outfit",
+    "median_time_ms",
+    "anchor",
+    "status",
+    "first_published_as_of",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days whose first attempts are calibrated, and why they reach further back than asked, where they do."""
+
+    start: date
+    extended: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a calibration rests on.
+
+    Attributes:
+        abilities: first attempts of everybody in the window that count.
+        items: those of them that calibrate items: learners and items with enough of them.
+        median_times: median response time of each item in milliseconds, by item id; NaN where not recorded.
+    """
+
+    abilities: Responses
+    items: Responses
+    median_times: pd.Series[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Linked:
+    """A calibration on the published scale.
+
+    Attributes:
+        items: the calibration's items on that scale, as `Calibration.items`.
+        latent_mean: mean of theta over the learners calibrated.
+        latent_sd: their sd.
+        link: the line that took them there; None where this calibration sets the scale.
+        pool: the items among which anchors were looked for, in words.
+    """
+
+    items: pd.DataFrame
+    latent_mean: float
+    latent_sd: float
+    link: Link | None
+    pool: str
+
+    def constants(self) -> dict[str, object]:
+        """A, B, their errors and the anchors behind them."""
+        if self.link is None:
+            constants: dict[str, object] = {"A": 1.0, "B": 0.0, "se_A": 0.0, "se_B": 0.0, "method": "none"}
+            return constants | {"n_anchors_used": 0, "dropped": {}, "pool": self.pool}
+        return self.link.linking_constants() | {"pool": self.pool}
+
+
+def run(context: JobContext) -> None:
+    """Load the window's first attempts, calibrate, link, and write the bank and the abilities of the day."""
+    params = context.params
+    window = _find_window(context)
+    evidence = _load_evidence(context, window)
+    questions = _read(context, "calibration/items", window_start=window.start, as_of=context.as_of)
+    context.record.read("question", len(questions))
+    # Never this day's own earlier run: a rerun must find what the first run found.
+    reference = _read(context, "calibration/published_items", day=context.as_of - timedelta(days=1))
+    context.record.read("mirt_item_params", len(reference))
+    _refuse_other_unit(reference, params)
+    tagged = questions.loc[questions["tagged_anchor"], "item_id"]
+
+    fit = _calibrate(evidence.items, params)
+    for exclusion in fit.exclusions:
+        context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
+    meta = _describe_fit(context, window, evidence, fit, reference, tagged)
+    if not fit.converged:
+        reason = (
+            f"the EM algorithm did not converge in {fit.iterations} iterations; look for items with few or one-sided "
+            "answers, or calibrate with priors=weak or model=Rasch"
+        )
+        raise _refuse(context, meta, reason)
+    theta = estimate_abilities(evidence.items, fit.items)["theta"]
+    statistics = item_fit(evidence.items, fit.items, theta)[["item_id", "infit", "outfit"]]
+    try:
+        linked = link_to_published(fit, reference, tagged, params)
+    except ValueError as error:
+        reason = f"the calibration cannot be put on the published scale: {error}"
+        raise _refuse(context, meta, reason) from None
+
+    bank = assemble_bank(
+        linked, statistics, reference, questions, evidence.median_times, tagged, params.item_minimum, context.as_of
+    )
+    _count_statuses(context, bank, params.item_minimum)
+    abilities = _estimate(evidence.abilities, bank, linked)
+    meta |= {
+        "latent_mean": linked.latent_mean,
+        "latent_sd": linked.latent_sd,
+        "published": True,
+        "published_at_as_of": context.as_of,
+        "exclusions": context.record.exclusions,
+        "model_spec": meta["model_spec"] | {"linking_constants": linked.constants()},
+    }
+    _save(context, meta, bank, abilities)
+
+
+def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
+    frame: pd.DataFrame = db.read_arrow(context.settings, query, tenant_id=context.tenant, **params).to_pandas()
+    return frame
+
+
+def _find_window(context: JobContext) -> Window:
+    """The days asked for, extended backwards until half of the items answered in them have enough first attempts."""
+    days, minimum = context.params.irt_window_days, context.params.item_minimum
+    asked = context.as_of - timedelta(days=days - 1)
+
+    def candidates(search_start: date) -> pd.DataFrame:
+        return _read(
+            context,
+            "calibration/window_candidates",
+            as_of=context.as_of,
+            search_start=search_start,
+            minimum=minimum,
+        )
+
+    inside = candidates(asked)
+    if sufficient_start(inside, asked) is not None:
+        return Window(asked, extended=False, reason=None)
+    ever = candidates(date.min)
+    if ever.empty:
+        raise ConfigurationError(_no_answers(context))
+    start = sufficient_start(ever, asked)
+    answered, enough = (0, 0) if inside.empty else inside[["items", "items_enough"]].iloc[-1]
+    reason = (
+        f"{enough:,} of the {answered:,} items answered in the {days} days asked for have {minimum} first attempts; "
+    )
+    if start is not None:
+        answered, enough = ever.loc[ever["window_start"] == start, ["items", "items_enough"]].iloc[0]
+        reason += f"since {start}, {enough:,} of {answered:,} have"
+    else:
+        start = ever["window_start"].iloc[-1]
+        answered, enough = ever[["items", "items_enough"]].iloc[-1]
+        reason += f"half never do, so all answers since {start} are used, where {enough:,} of {answered:,} have"
+        if start >= asked:
+            return Window(asked, extended=False, reason=None)
+    logger.info("window: %s", reason)
+    return Window(start, extended=True, reason=reason)
+
+
+def sufficient_start(candidates: pd.DataFrame, asked: date) -> date | None:
+    """Return the last start, at `asked` or before, of a window in which half of the items have enough answers.
+
+    Args:
+        candidates: as calibration/window_candidates gives them: window_start (descending), items, items_enough; a
+            start between two rows has the numbers of the later one.
+        asked: the start that is wanted.
+    """
+    within = candidates["window_start"] >= asked
+    enough = (2 * candidates["items_enough"] >= candidates["items"]).to_numpy()
+    if within.any() and enough[within.to_numpy().nonzero()[0][-1]]:
+        return asked
+    earlier = candidates["window_start"][~within & enough]
+    return None if earlier.empty else earlier.iloc[0]
+
+
+def _no_answers(context: JobContext) -> str:
+    first = db.read_frame(context.connection, "calibration/first_answer", tenant_id=context.tenant)["day"].iloc[0]
+    if pd.isna(first):
+        return f"tenant {context.tenant!r} has no answer in the view attempt: load a log, or check ATTEMPT_SOURCE"
+    return (
+        f"--as-of={context.as_of}: the answers of tenant {context.tenant!r} start on {first}; "
+        "expected a day from then on"
+    )
+
+
+def _load_evidence(context: JobContext, window: Window) -> Evidence:
+    """Read the window's first attempts, mark the invalid, and choose those that calibrate items."""
+    params, record = context.params, context.record
+    days = {"window_start": window.start, "as_of": context.as_of}
+    answers = _read(context, "calibration/answers", **days).iloc[0]
+    record.exclude("answers without learner, item or correctness", answers["incomplete"])
+    shards = learner_shards(int(answers["answers"]), params.shards)
+    with track("first attempts read", len(shards)) as progress:
+        parts = []
+        for part in read_shards(context, "calibration/first_attempts", shards, **days):
+            parts.append(part)
+            progress.advance(1)
+    attempts = FirstAttempts.concat(parts)
+    median_times = attempts.median_times()
+    rapid = attempts.rapid(median_times)
+    counted_as = f"counted as {params.invalid_answers}"
+    record.exclude("timed-out answers", int(attempts.timed_out.sum()), counted_as)
+    record.exclude("rapid answers", int(rapid.sum()), f"{counted_as}; under a tenth of the item's median time")
+    invalid = attempts.timed_out | rapid
+    valid = ~invalid if params.invalid_answers == "missing" else np.ones_like(invalid)
+    correct = attempts.correct & ~invalid
+
+    few = _count(attempts.student, valid, len(attempts.student_ids)) < params.min_answers_learner
+    record.exclude(
+        "learners under the minimum",
+        int(few.sum()),
+        f"fewer than {params.min_answers_learner} first attempts: they have abilities and calibrate no item",
+    )
+    calibrating = valid & ~few[attempts.student]
+    counts = _count(attempts.item, calibrating, len(attempts.item_ids))
+    rare = counts < MIN_ANSWERS_ITEM_ANY
+    record.exclude(
+        f"items under {MIN_ANSWERS_ITEM_ANY} first attempts",
+        int(rare.sum()),
+        "not calibrated; those published keep their parameters",
+    )
+    calibrating &= ~rare[attempts.item]
+    if (~rare).sum() < MIN_ITEMS[params.model]:
+        raise RefusedError(
+            f"a {params.model} calibration needs at least {MIN_ITEMS[params.model]} items with {MIN_ANSWERS_ITEM_ANY} "
+            f"valid first attempts of learners who have {params.min_answers_learner} of them; since {window.start}, "
+            f"{len(few):,} learners answered {len(rare):,} items, of which {(~rare).sum():,} have that many (median "
+            f"{np.median(counts):g}): collect more answers, or give items to more learners"
+        )
+    return Evidence(
+        abilities=_responses(attempts, valid, correct),
+        items=_responses(attempts, calibrating, correct),
+        median_times=pd.Series(median_times, index=attempts.item_ids),
+    )
+
+
+def _count(index: NDArray[np.int32], which: NDArray[np.bool_], length: int) -> NDArray[np.int64]:
+    return np.bincount(index[which], minlength=length)
+
+
+def _responses(attempts: FirstAttempts, which: NDArray[np.bool_], correct: NDArray[np.bool_]) -> Responses:
+    return Responses.from_long(
+        pd.Categorical.from_codes(attempts.student[which], categories=attempts.student_ids),
+        pd.Categorical.from_codes(attempts.item[which], categories=attempts.item_ids),
+        correct[which],
+    )
+
+
+def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
+    """A Rasch calibration keeps a = 1, so its unit is the logit: it cannot take over a scale of another unit."""
+    if params.model == "Rasch" and (reference["a"] != 1.0).any():
+        raise ConfigurationError(
+            f"--model=Rasch: the published scale was set by a {reference['model'].iloc[0]} calibration, whose unit a "
+            "calibration with a = 1 cannot take over; expected 2PL or 3PL, or a tenant of its own for Rasch"
+        )
+
+
+def _calibrate(responses: Responses, params: RunParams) -> Calibration:
+    with track("EM", None) as progress:
+        done = 0
+
+        def report(evaluations: int, log_likelihood: float, change: float) -> None:
+            nonlocal done
+            progress.advance(evaluations - done, f"log-likelihood {log_likelihood:,.2f}, change {change:.1e}")
+            done = evaluations
+
+        try:
+            return calibrate(
+                responses,
+                model=params.model,
+                priors="weak" if params.priors == "weak" else None,
+                progress=report,
+            )
+        except ValueError as error:
+            raise RefusedError(f"the answers cannot be calibrated: {error}") from None
+
+
+def link_to_published(fit: Calibration, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams) -> Linked:
+    """Put a calibration on the published scale; the first one sets it.
+
+    Anchors are the items in common that are tagged or, where none is tagged, those with enough answers in both
+    calibrations. Where these are fewer than two, the next wider pool is searched: all tagged, with enough answers, in
+    common.
+
+    A first 2PL or 3PL calibration sets theta to mean 0 and sd 1, a Rasch one to mean 0 and the unit to that of a = 1
+    (the logit), so that its sd is estimated. Rasch calibrations then link by B alone.
+
+    Raises:
+        ValueError: the items in common do not determine a link.
+    """
+    if reference.empty:
+        return Linked(fit.items, fit.latent_mean, fit.latent_sd, None, "first calibration: it sets the scale")
+    common = fit.items[["item_id", "n_responses"]].merge(
+        reference[["item_id", "n_responses"]], on="item_id", suffixes=("", "_reference")
+    )
+    least = common[["n_responses", "n_responses_reference"]].min(axis=1)
+    pools = {
+        "tagged as anchors": common["item_id"].isin(tagged),
+        f"in common with {params.item_minimum} first attempts": least >= params.item_minimum,
+        "in common": least > 0,
+    }
+    pool, chosen = next(
+        ((name, which) for name, which in pools.items() if which.sum() >= MIN_ANCHORS), ("in common", least > 0)
+    )
+    anchors = common.loc[chosen, "item_id"]
+    line = link(
+        fit.items[fit.items["item_id"].isin(anchors)],
+        reference.loc[reference["item_id"].isin(anchors), ["item_id", "a", "b", "c", "se_a", "se_b", "se_c"]],
+        method=params.linking,
+        symmetric=True,
+        covariance=fit.covariance_of(anchors) if fit.se_method == "full" else None,
+    )
+    logger.info("link: A = %.4f, B = %.4f from %d anchors (items %s)", line.A, line.B, line.n_anchors_used, pool)
+    mean, sd = line.transform_latent(fit.latent_mean, fit.latent_sd)
+    return Linked(line.transform_items(fit.items), mean, sd, line, pool)
+
+
+def assemble_bank(
+    linked: Linked,
+    statistics: pd.DataFrame,
+    reference: pd.DataFrame,
+    questions: pd.DataFrame,
+    median_times: pd.Series[float],
+    tagged: pd.Series[str],
+    minimum: int,
+    as_of: date,
+) -> pd.DataFrame:
+    """Join the calibrated items with the published ones that stay as they are; one row an item in `BANK_COLUMNS`.
+
+    An item under the minimum keeps its published parameters (frozen), unless it has more answers now than they rest on;
+    then, as without any, it has those of this calibration (provisional).
+    """
+    published = reference.set_index("item_id")
+    items = linked.items.merge(statistics, on="item_id").set_index("item_id")
+    behind_published = published["n_responses"].reindex(items.index)
+    frozen = (items["n_responses"] < minimum) & (behind_published >= items["n_responses"])
+    estimated = items[~frozen]
+    estimated = estimated.assign(
+        status=np.where(estimated["n_responses"] < minimum, "provisional", "estimated"),
+        first_published_as_of=published["first_published_as_of"].reindex(estimated.index).fillna(as_of),
+        median_time_ms=np.nan,
+    )
+    kept = published[~published.index.isin(estimated.index)].assign(status="frozen")
+    bank = pd.concat([estimated, kept[kept.columns.intersection(estimated.columns)]]).sort_index()
+    used = linked.link.anchors if linked.link is not None else ()
+    return bank.assign(
+        median_time_ms=median_times.reindex(bank.index).fillna(kept["median_time_ms"].reindex(bank.index)),
+        topic_id=questions.set_index("item_id")["topic_id"]
+        .reindex(bank.index)
+        .fillna(published["topic_id"].reindex(bank.index)),
+        anchor=bank.index.isin(used) | bank.index.isin(tagged),
+    ).reset_index()[BANK_COLUMNS]
+
+
+def _estimate(responses: Responses, bank: pd.DataFrame, linked: Linked) -> pd.DataFrame:
+    """EAP of every learner with an answer to an item of the bank; the prior is the calibration's own."""
+    abilities = estimate_abilities(responses, bank, method="EAP", prior=(linked.latent_mean, linked.latent_sd))
+    return abilities[abilities["n_responses"] > 0].rename(columns={"student_id": "user_id"})
+
+
+def _describe_fit(
+    context: JobContext,
+    window: Window,
+    evidence: Evidence,
+    fit: Calibration,
+    reference: pd.DataFrame,
+    tagged: pd.Series[str],
+) -> dict[str, Any]:
+    """The mirt_fit_meta row of a calibration that is not published (yet)."""
+    params = context.params
+    parameters = {name: getattr(params, name) for name in PARAMETERS} | {"min_answers_item": params.item_minimum}
+    reference_run_id = None if reference.empty else str(reference["run_id"].iloc[0])
+    fingerprint = _fingerprint(evidence, tagged, reference_run_id)
+    version = code_version()
+    run_id = _digest([json.dumps([context.tenant, str(context.as_of), parameters, fingerprint, version]).encode()])
+    quadrature = {"n_nodes": fit.quadrature.n_nodes, "lower": fit.quadrature.lower, "upper": fit.quadrature.upper}
+    return {
+        "run_id": run_id[:32],
+        "window_start": window.start,
+        "window_end": context.as_of,
+        "window_extended": window.extended,
+        "window_reason": window.reason,
+        "model": fit.model,
+        "engine": ENGINE,
+        "engine_version": __version__,
+        "code_version": version,
+        "data_fingerprint": fingerprint,
+        "n_persons": fit.n_persons,
+        "n_items": fit.n_items,
+        "n_responses": fit.n_responses,
+        "converged": fit.converged,
+        "iterations": fit.iterations,
+        "log_likelihood": fit.log_likelihood,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "latent_mean": None,
+        "latent_sd": None,
+        "se_method": fit.se_method,
+        "priors": str(fit.priors),
+        "exclusions": context.record.exclusions,
+        "parameters": parameters,
+        "model_spec": {"quadrature": quadrature, "reference_run_id": reference_run_id},
+        "published": False,
+        "published_at_as_of": None,
+        "reason": None,
+    }
+
+
+def _fingerprint(evidence: Evidence, tagged: pd.Series[str], reference_run_id: str | None) -> str:
+    """Hash of what a calibration rests on: answers, item times, anchor tags and the bank it links to."""
+    parts: list[bytes] = [json.dumps([reference_run_id, sorted(tagged)]).encode()]
+    for responses in (evidence.abilities, evidence.items):
+        parts += [json.dumps([list(responses.student_ids), list(responses.item_ids)]).encode()]
+        parts += [responses.indptr.tobytes(), responses.answers.tobytes()]
+    parts.append(evidence.median_times.to_numpy().tobytes())
+    return _digest(parts)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _refuse(context: JobContext, meta: dict[str, Any], reason: str) -> RefusedError:
+    """Record a calibration as unpublished; what is published stays as it is."""
+    meta |= {"reason": reason, "exclusions": context.record.exclusions}
+    db.execute(context.connection, "calibration/forget_unpublished", tenant_id=context.tenant, as_of=context.as_of)
+    row = pd.DataFrame([meta]).assign(tenant_id=context.tenant, as_of=context.as_of)
+    context.record.wrote("mirt_fit_meta", db.copy_frame(context.connection, "mirt_fit_meta", row))
+    return RefusedError(f"not published: {reason}", keep_writes=True)
+
+
+def _save(context: JobContext, meta: dict[str, Any], bank: pd.DataFrame, abilities: pd.DataFrame) -> None:
+    """Replace what earlier runs of this tenant and day wrote."""
+    connection, record = context.connection, context.record
+    day = {"tenant_id": context.tenant, "as_of": context.as_of}
+    record.wrote("mirt_fit_meta", db.replace(connection, "mirt_fit_meta", pd.DataFrame([meta]), **day))
+    items = bank.assign(tenant_id=context.tenant, run_id=meta["run_id"])
+    record.wrote("mirt_item_params", db.copy_frame(connection, "mirt_item_params", items))
+    abilities = abilities.assign(method="EAP", run_id=meta["run_id"])
+    record.wrote("mirt_ability", db.replace(connection, "mirt_ability", abilities, **day))
+
+
+def _count_statuses(context: JobContext, bank: pd.DataFrame, minimum: int) -> None:
+    counts = bank["status"].value_counts()
+    context.record.exclude(
+        "items on earlier parameters",
+        int(counts.get("frozen", 0)),
+        f"fewer than {minimum} first attempts, and not more than their published parameters rest on",
+    )
+    context.record.exclude(
+        "items with provisional parameters",
+        int(counts.get("provisional", 0)),
+        f"{MIN_ANSWERS_ITEM_ANY} to {minimum - 1} first attempts, estimated under the prior",
+    )
+
+
+def _examples(ids: tuple[Any, ...], most: int = 3) -> str:
+    return ", ".join(map(repr, ids[:most])) + (", ..." if len(ids) > most else "")
+
+
+JOB = Job(name="mirt_calibrate", run=run, lock="tenant")
