@@ -17,7 +17,7 @@ import click
 from irt_analytics.cli import parse_day
 from irt_analytics.demo.airflow import DAG_ID, USER, Airflow, Client
 from irt_analytics.demo.dataset import TENANT, Dataset, Span, own_log, provide, simulated
-from irt_analytics.demo.follow import follow
+from irt_analytics.demo.follow import Outcome, follow
 from irt_analytics.demo.place import Place, write_private
 from irt_analytics.demo.postgres import Postgres
 from irt_analytics.demo.summary import Summary, summarise
@@ -95,30 +95,18 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 
 def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
-    started, since = time.monotonic(), datetime.now(UTC)
+    started = time.monotonic()
     postgres = Postgres.start(place.postgres)
+    days = provide(dataset, postgres, place)
+    _echo(f"{dataset.source}: {days.answers:,} answers, {days.first} to {days.last}")
+    as_of = _check_day(day, days)
+    _choose(place, postgres, dataset)
     airflow = Airflow(place)
     was_up = "api-server" in airflow.running()
     try:
-        _echo(f"Airflow {airflow.version} is starting; its files are in {place.relative(airflow.home)}")
-        airflow.start(postgres, port=None, scheduled=False)
-        days = provide(dataset, postgres, place)
-        _echo(f"{dataset.source}: {days.answers:,} answers, {days.first} to {days.last}")
-        as_of = _check_day(day, days)
-        _choose(place, postgres, dataset)
-        client = airflow.wait(since if not was_up else None)
+        client = _start(airflow, postgres, port=None, scheduled=False)
         _clear_the_way(client, was_up=was_up)
-        _echo(f"running {DAG_ID} for {as_of}")
-        client.pause(False)
-        run_id = client.trigger({"as_of": as_of.isoformat(), "tenant": TENANT})
-        try:
-            outcome = follow(airflow, client, run_id)
-        except BaseException:
-            if client.run_state(run_id) not in ("success", "failed"):
-                client.fail_run(run_id)  # ends its task, too: nothing of an interrupted demo runs on
-            raise
-        finally:
-            client.pause(True)
+        outcome = _run_once(airflow, client, as_of)
     finally:
         if not was_up:
             airflow.stop()
@@ -129,12 +117,37 @@ def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
         _serve(airflow, postgres, days, None)
 
 
+def _run_once(airflow: Airflow, client: Client, as_of: date) -> Outcome:
+    """Run the Dag for a day, its own schedule at rest, and follow it to its end."""
+    _echo(f"running {DAG_ID} for {as_of}")
+    client.pause(False)
+    try:
+        run_id = client.trigger({"as_of": as_of.isoformat(), "tenant": TENANT})
+        try:
+            return follow(airflow, client, run_id)
+        except BaseException:
+            if client.run_state(run_id) not in ("success", "failed"):
+                client.fail_run(run_id)  # ends its tasks, too: nothing of an interrupted demo runs on
+            raise
+    finally:
+        client.pause(True)
+
+
+def _start(airflow: Airflow, postgres: Postgres, *, port: int | None, scheduled: bool) -> Client:
+    """Start what is missing of Airflow and wait until it has read the Dag."""
+    since = datetime.now(UTC)
+    if "dag-processor" not in airflow.running():
+        _echo(f"Airflow {airflow.version} is starting; its files are in {airflow.place.relative(airflow.home)}")
+        airflow.start(postgres, port=port, scheduled=scheduled)
+        return airflow.wait(since)
+    airflow.start(postgres, port=port, scheduled=scheduled)
+    return airflow.wait(None)
+
+
 def _serve(airflow: Airflow, postgres: Postgres, days: Span, port: int | None) -> None:
     """Start what is missing of Airflow, decide whether its Dag keeps its schedule, and say how to get in."""
     current = days.last >= _yesterday()
-    since = None if airflow.running() else datetime.now(UTC)
-    airflow.start(postgres, port=port, scheduled=current)
-    client = airflow.wait(since)
+    client = _start(airflow, postgres, port=port, scheduled=current)
     client.pause(not current)
     _echo(f"Airflow   {airflow.url}   user {USER}, password {airflow.place.secrets.password}")
     if current:

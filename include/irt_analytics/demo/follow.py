@@ -82,13 +82,18 @@ def _last_words(airflow: Airflow, run_id: str, task: Json) -> str:
 
 
 def _events(log: Path) -> list[str]:
-    """Lines of a task log, which is one JSON object a line, without an outer trace's internals."""
-    lines = []
+    """Lines of a task log, which is one JSON object a line, as a person would read them."""
+    lines: list[str] = []
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
             lines.append(line)
             continue
-        lines.extend(str(event.get("event", "")).splitlines())
+        text = str(event.get("event", ""))
+        if text.startswith("::"):
+            continue  # marks of the UI's folding
+        lines.extend(text.splitlines())
+        for error in event.get("error_detail") or ():
+            lines.extend(str(error.get("exc_value", "")).splitlines())
     return lines
