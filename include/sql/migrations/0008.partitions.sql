@@ -17,6 +17,8 @@ begin
         partition := parent || to_char(first_day, '_YYYY_MM');
         continue when to_regclass(quote_ident(partition)) is not null;
         perform pg_advisory_xact_lock(hashtextextended('irt_analytics/ensure_partitions', 0));
+        -- Attaching takes this lock anyway; taken here it also makes the session learn of partitions committed since.
+        execute format('lock table %I in share update exclusive mode', parent);
         continue when to_regclass(quote_ident(partition)) is not null;
         execute format('create table %I (like %I including all)', partition, parent);
         execute format(
