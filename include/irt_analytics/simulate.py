@@ -605,6 +605,9 @@ def command(
         settings = load_settings()
         with db.connect(settings) as connection:
             answers = write_database(connection, plan, tenant, replace=replace)
+            connection.commit()
+            connection.autocommit = True
+            connection.execute("analyze attempt_log, question, learner_goal")
         where = f"tenant {tenant} of {db.describe(settings)}"
         if truth is not None:
             write_files(plan, truth, kind, truth_only=True)

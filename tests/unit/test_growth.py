@@ -55,7 +55,7 @@ def test_small_cohorts_use_the_assumed_prior() -> None:
     cohort = estimate_cohort(growth, np.full(len(growth), 0.1))
     assert (cohort.m, cohort.tau) == (ASSUMED_MEAN, ASSUMED_SD) == (0.0, 0.3)
     posterior = posterior_growth(np.array([0.6]), np.array([0.3]), cohort)
-    assert posterior["mean"].item() == pytest.approx(0.3)
+    assert posterior["value"].item() == pytest.approx(0.3)
     half_width = 1.959964 * np.sqrt(0.045)
     assert posterior["upper"].item() == pytest.approx(0.3 + half_width)
     assert posterior["pr_positive"].item() == pytest.approx(stats.norm.cdf(0.3 / np.sqrt(0.045)))
@@ -81,7 +81,7 @@ def test_variance_averages_over_the_uncertainty_of_tau() -> None:
 
     variance = integrate.quad(second_moment, 0, 0.5)[0]
     posterior = posterior_growth(np.array([d]), np.array([se]), cohort)
-    assert posterior["mean"].item() == pytest.approx(plugged)
+    assert posterior["value"].item() == pytest.approx(plugged)
     width = (posterior["upper"] - posterior["lower"]).item()
     assert width == pytest.approx(2 * 1.959964 * np.sqrt(variance), rel=0.02)
 
@@ -89,7 +89,7 @@ def test_variance_averages_over_the_uncertainty_of_tau() -> None:
 def test_values_and_intervals_stay_within_the_limit() -> None:
     wide = CohortGrowth(m=0.0, tau=3.0, se_m=0.0, se_tau_squared=0.0)
     posterior = posterior_growth(np.array([-4.0, 4.0]), np.array([0.4, 0.4]), wide)
-    assert posterior["mean"].tolist() == [-1.0, 1.0]
+    assert posterior["value"].tolist() == [-1.0, 1.0]
     assert posterior[["lower", "upper"]].abs().to_numpy().max() == 1.0
 
 

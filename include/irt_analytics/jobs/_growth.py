@@ -6,9 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, ndtr, ndtri
+
+from irt_analytics.irt import Responses, estimate_abilities
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+FORTNIGHT_DAYS = 14
+#: Answers that growth needs in each fortnight.
+ANSWERS_A_FORTNIGHT = 5
 
 #: Learners needed before the cohort's growth is estimated rather than assumed.
 MIN_LEARNERS = 20
@@ -17,7 +24,9 @@ ASSUMED_SD = 0.3
 #: Range of I_t and of its interval.
 LIMIT = 1.0
 
-_Z95 = float(ndtri(0.975))
+#: Normal quantile of 95 % intervals.
+Z95 = float(ndtri(0.975))
+
 _NODES = 16  # of the distribution of the estimated between-learner variance
 
 
@@ -32,6 +41,82 @@ class CohortGrowth:
     tau: float
     se_m: float
     se_tau_squared: float
+
+
+def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, last_days: Ints) -> pd.DataFrame:
+    """Difference of theta between the two fortnights before the end of each week.
+
+    theta of a fortnight is Warm's (1989) weighted likelihood estimate. The squared error of the difference is the sum
+    of the two fortnights' inverse test information, both taken at the learner's common theta (the mean of the two
+    estimates weighted by their information), as in a score test of no growth. At each estimate of its own, an error
+    would grow with the very difference it belongs to: the weights 1 / se^2 then hide growth that differs between
+    learners, and tau comes out as 0.
+
+    Args:
+        answers: equally long arrays learner, item (numbers), day (counted from any day) and correct (0 or 1).
+        bank: a, b, c by item number.
+        last_days: last day of each week, counted like the answers' days, shape (weeks,).
+
+    Returns:
+        DataFrame, one row a learner and week with an answer in either fortnight: learner, week (position in
+        `last_days`), n (answers in both), raw (the difference, units of theta) and se; NaN where a fortnight has fewer
+        than `ANSWERS_A_FORTNIGHT`.
+    """
+    in_order = np.lexsort((answers["item"], answers["learner"], answers["day"]))
+    item, day, correct = (answers[name][in_order] for name in ("item", "day", "correct"))
+    learners, learner = np.unique(answers["learner"][in_order], return_inverse=True)
+    ends = np.unique(np.concatenate([last_days, last_days - FORTNIGHT_DAYS]))
+    starts = np.searchsorted(day, ends - FORTNIGHT_DAYS, side="right")
+    stops = np.searchsorted(day, ends, side="right")
+    fortnights = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    recent = np.searchsorted(ends, last_days)
+    previous = np.searchsorted(ends, last_days - FORTNIGHT_DAYS)
+
+    counts = np.stack([np.bincount(learner[rows], minlength=len(learners)) for rows in fortnights])
+    enough = counts >= ANSWERS_A_FORTNIGHT
+    both = enough[recent] & enough[previous]
+    wanted = np.zeros_like(enough)
+    np.logical_or.at(wanted, recent, both)
+    np.logical_or.at(wanted, previous, both)
+    used = [np.arange(rows.start, rows.stop)[wanted[end, learner[rows]]] for end, rows in enumerate(fortnights)]
+    end_of = np.repeat(np.arange(len(ends)), [len(rows) for rows in used])
+    taken = np.concatenate(used)
+    responses = Responses.from_long(end_of * len(learners) + learner[taken], item[taken], correct[taken])
+    estimated = estimate_abilities(responses, bank.rename_axis("item_id").reset_index(), method="WLE")
+    theta, se = np.full((2, counts.size), np.nan)
+    theta[estimated["student_id"]], se[estimated["student_id"]] = estimated["theta"], estimated["se"]
+    theta, se = theta.reshape(counts.shape), se.reshape(counts.shape)
+
+    a, b, c = (bank[name].reindex(np.arange(bank.index.max() + 1)).to_numpy() for name in ("a", "b", "c"))
+    information = se**-2
+    error = np.full(both.shape, np.nan)
+    for now, before, ready, squared_error in zip(recent, previous, both, error, strict=True):
+        common = (information[now] * theta[now] + information[before] * theta[before]) / (
+            information[now] + information[before]
+        )
+        squared_error[ready] = 0.0
+        for rows in (fortnights[now], fortnights[before]):
+            of_answer = item_information(common[learner[rows]], a[item[rows]], b[item[rows]], c[item[rows]])
+            in_window = np.bincount(learner[rows], of_answer, minlength=len(learners))
+            squared_error[ready] += 1 / in_window[ready]
+
+    n = counts[recent] + counts[previous]
+    week, who = np.nonzero(n)
+    return pd.DataFrame(
+        {
+            "learner": learners[who],
+            "week": week,
+            "n": n[week, who],
+            "raw": np.where(both, theta[recent] - theta[previous], np.nan)[week, who],
+            "se": np.sqrt(error)[week, who],
+        }
+    )
+
+
+def item_information(theta: Floats, a: Floats, b: Floats, c: Floats) -> Floats:
+    """Fisher information of an answer about theta under the 3PL model (Birnbaum, 1968; Lord, 1980, eq. 5-9)."""
+    p = c + (1 - c) * expit(a * (theta - b))
+    return np.asarray((a * (p - c) / (1 - c)) ** 2 * (1 - p) / p)
 
 
 def estimate_cohort(growth: Floats, se: Floats) -> CohortGrowth:
@@ -77,7 +162,7 @@ def posterior_growth(growth: Floats, se: Floats, cohort: CohortGrowth) -> pd.Dat
     cohort whose tau is estimated as 0 would have intervals of no width.
 
     Returns:
-        DataFrame, one row a learner: mean, lower and upper (95 %, all clamped to [-LIMIT, LIMIT]), pr_positive.
+        DataFrame, one row a learner: value, lower and upper (95 %, all clamped to [-LIMIT, LIMIT]), pr_positive.
     """
     mean = _shrunk(growth, se, cohort.m, cohort.tau**2)
     variance = np.zeros_like(mean)
@@ -88,9 +173,9 @@ def posterior_growth(growth: Floats, se: Floats, cohort: CohortGrowth) -> pd.Dat
     sd = np.sqrt(variance / _NODES)
     return pd.DataFrame(
         {
-            "mean": np.clip(mean, -LIMIT, LIMIT),
-            "lower": np.clip(mean - _Z95 * sd, -LIMIT, LIMIT),
-            "upper": np.clip(mean + _Z95 * sd, -LIMIT, LIMIT),
+            "value": np.clip(mean, -LIMIT, LIMIT),
+            "lower": np.clip(mean - Z95 * sd, -LIMIT, LIMIT),
+            "upper": np.clip(mean + Z95 * sd, -LIMIT, LIMIT),
             "pr_positive": ndtr(mean / sd),
         }
     )
@@ -137,8 +222,8 @@ def growth_in_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
         "raw": raw,
         "value": value.clip(-LIMIT, LIMIT),
         "se": se,
-        "lower": (value - _Z95 * se).clip(-LIMIT, LIMIT),
-        "upper": (value + _Z95 * se).clip(-LIMIT, LIMIT),
+        "lower": (value - Z95 * se).clip(-LIMIT, LIMIT),
+        "upper": (value + Z95 * se).clip(-LIMIT, LIMIT),
         "pr_positive": ndtr(value / se),
     }
     return pd.DataFrame(columns, index=counts.index)

@@ -1,0 +1,171 @@
+"""Learner KPIs of the day's week: growth I_t, activity A_t, efficiency E_t and resolution R_t.
+
+The answers of the windows are prepared once in temporary tables, for the day's week and for every past week that no
+run has seen complete; each week looks only at answers up to its own last day. The KPIs are set-based SQL; theta of the
+fortnights behind I_t comes from the engine, a shard of learners at a time.
+"""
+
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+from psycopg import sql
+
+from irt_analytics import db
+from irt_analytics.errors import Skip
+from irt_analytics.jobs._first_attempts import ATTEMPTS_A_SHARD, RAPID_SHARE
+from irt_analytics.jobs._growth import (
+    ANSWERS_A_FORTNIGHT,
+    Z95,
+    estimate_cohort,
+    fortnight_growth,
+    growth_in_accuracy,
+    posterior_growth,
+)
+from irt_analytics.params import HISTORY_WEEKS
+from irt_analytics.progress import track
+from irt_analytics.runner import Job, JobContext
+
+#: Days that the earliest window reaches back from a week's last day (long previous window).
+REACH_DAYS = 55
+#: Other learners' answers that an item needs before a learner's accuracy on it is compared with theirs.
+OTHERS_AN_ITEM = 5
+#: Timed correct first attempts that efficiency needs in each window.
+ANSWERS_A_LONG_WINDOW = 15
+#: Items that resolution needs.
+ITEMS_TRIED_AGAIN = 5
+#: Memory of one sort or hash of the database while the windows are prepared.
+WORK_MEMORY = "128MB"
+
+_SCORED_ANSWER = {"learner": pa.int32(), "item": pa.int32(), "day": pa.int32(), "correct": pa.int8()}
+
+
+def run(context: JobContext) -> None:
+    """Write weekly_kpi of as_of's week, and of the past weeks that no earlier run has seen complete."""
+    connection, record = context.connection, context.record
+    day = {"tenant_id": context.tenant, "as_of": context.as_of}
+    weeks = db.read_frame(connection, "kpis/due_weeks", history_weeks=HISTORY_WEEKS, **day)
+    first_day = weeks["last_day"].min() - timedelta(days=REACH_DAYS)
+    scored = _prepare(context, weeks, first_day)
+
+    db.execute(connection, "kpis/create_growth")
+    db.copy_frame(connection, "kpi_growth", _growth_in_theta(context, weeks, first_day, scored))
+    db.copy_frame(connection, "kpi_growth", _growth_in_accuracy(context))
+    connection.execute("analyze kpi_growth")
+    with track("activity, efficiency, resolution", 3) as progress:
+        for name, minimum in (
+            ("a_t", {}),
+            ("e_t", {"answers_needed": ANSWERS_A_LONG_WINDOW}),
+            ("r_t", {"items_needed": ITEMS_TRIED_AGAIN}),
+        ):
+            db.execute(connection, f"kpis/{name}", z=Z95, **minimum)
+            connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"kpi_{name}")))
+            progress.advance(1, name)
+
+    db.ensure_partitions(connection, [context.as_of])
+    record.wrote("weekly_kpi", db.execute(connection, "kpis/save", **day))
+    db.execute(connection, "kpis/delete_gone", **day)
+    db.execute(connection, "kpis/blank_gone", **day)
+
+
+def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> int:
+    """Make the temporary tables that every KPI reads; return the number of first attempts that theta may use.
+
+    Raises:
+        Skip: there is no answer within the windows.
+    """
+    connection, record = context.connection, context.record
+    connection.execute("select set_config('work_mem', %s, true)", (WORK_MEMORY,))
+    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
+    evidence = {"rapid_share": RAPID_SHARE, "invalid_answers": context.params.invalid_answers}
+    steps: dict[str, dict[str, Any]] = {
+        "week": {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()},
+        "learner": days,
+        "bank": {"tenant_id": context.tenant, "as_of": context.as_of},
+        "answer": days | evidence,
+        "session_day": {},
+        "first_attempt": days | evidence,
+        "learner_week": {},
+    }
+    with track("windows prepared", len(steps)) as progress:
+        for name, params in steps.items():
+            rows = db.execute(connection, f"kpis/create_{name}", **params)
+            if name == "learner" and not rows:
+                raise Skip(f"no answer from {first_day} to {context.as_of}")
+            connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"kpi_{name}")))
+            progress.advance(1, name)
+    counts = db.read_frame(connection, "kpis/prepared").iloc[0]
+    record.read("attempt", int(counts["answers"]))
+    record.read("published_items", int(counts["items"]))
+    counted_as = f"first attempts counted as {context.params.invalid_answers}"
+    record.exclude("timed-out answers", int(counts["timed_out"]), counted_as)
+    record.exclude("rapid answers", int(counts["rapid"]), f"{counted_as}; under a tenth of the item's median time")
+    record.exclude("first attempts on items that are not in the bank", int(counts["uncalibrated"]), "no part in theta")
+    return int(counts["scored"])
+
+
+def _growth_in_theta(context: JobContext, weeks: pd.DataFrame, first_day: date, scored: int) -> pd.DataFrame:
+    """Growth in theta of every learner and week with a scored answer, null where a fortnight has too few."""
+    bank = db.read_frame(context.connection, "kpis/bank").set_index("item").astype("float64")
+    last_days = np.array([(day - first_day).days for day in weeks["last_day"]])
+    shards = max(context.params.shards, -(-scored // ATTEMPTS_A_SHARD))
+    parts = []
+    with track("growth, learner shards", shards) as progress:
+        for shard in range(shards):
+            answers = _read_csv(
+                context.connection,
+                "kpis/scored_answers",
+                _SCORED_ANSWER,
+                first_day=first_day,
+                shards=shards,
+                shard=shard,
+            )
+            parts.append(fortnight_growth(answers, bank, last_days))
+            progress.advance()
+    growth = pd.concat(parts).sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
+    growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
+    shrunk = [_shrink(rows) for _, rows in growth.dropna(subset="raw").groupby("week_start")]
+    return growth.join(pd.concat(shrunk)) if shrunk else growth
+
+
+def _shrink(growth: pd.DataFrame) -> pd.DataFrame:
+    """Posterior growth of one week's learners, with the index of `growth`."""
+    raw, se = growth["raw"].to_numpy(), growth["se"].to_numpy()
+    cohort = estimate_cohort(raw, se)
+    return posterior_growth(raw, se, cohort).set_index(growth.index).assign(m=cohort.m, tau=cohort.tau)
+
+
+def _growth_in_accuracy(context: JobContext) -> pd.DataFrame:
+    """Growth in accuracy of the learners and weeks that have no growth in theta but enough answers for this."""
+    counts = db.read_frame(
+        context.connection,
+        "kpis/accuracy_counts",
+        answers_needed=ANSWERS_A_FORTNIGHT,
+        others_needed=OTHERS_AN_ITEM,
+    )
+    keys = counts[["learner", "week_start"]].assign(source="accuracy", n=counts["n_recent"] + counts["n_previous"])
+    return keys.join(growth_in_accuracy(counts))
+
+
+def _read_csv(
+    connection: psycopg.Connection[Any], name: str, types: dict[str, pa.DataType], **params: Any
+) -> dict[str, NDArray[Any]]:
+    """Read the numbers that a COPY of this transaction sends, a column an array."""
+    with psycopg.ClientCursor(connection) as cursor, cursor.copy(db.sql(name), params) as copy:
+        text = b"".join(copy)
+    if not text:
+        return {column: np.empty(0, dtype=kind.to_pandas_dtype()) for column, kind in types.items()}
+    table = pyarrow.csv.read_csv(
+        pa.py_buffer(text),
+        read_options=pyarrow.csv.ReadOptions(column_names=list(types)),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+    )
+    return {column: table[column].to_numpy() for column in types}
+
+
+JOB = Job(name="compute_daily_kpis", run=run)
