@@ -1,0 +1,1 @@
+"""Statistical proofs at full size (`make prove`); a reduced size of each runs with the unit tests."""
