@@ -1,6 +1,7 @@
 -- check: inhuman numbers of answers
--- expects: in the last 26 weeks no learner gives over 1,500 answers in one UTC day (one every half minute for twelve hours)
+-- expects: in the last 26 weeks no learner gives over 1,500 answers in one UTC day
 -- threshold: 0.1%%
+-- 1,500 is one answer every half minute for twelve hours.
 with days as not materialized (
     select
         student_id,

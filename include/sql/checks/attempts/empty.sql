@@ -18,7 +18,8 @@ select
     1::bigint as total,
     case
         when reaches_as_of then array[]::text[]
-        when first_answer is null then array[format('tenant %%s has no answer at all', quote_literal(%(tenant_id)s::text))]
+        when first_answer is null
+            then array[format('tenant %%s has no answer at all', quote_literal(%(tenant_id)s::text))]
         else array[
             format(
                 'the first answer of tenant %%s is of %%s, after as_of %%s',
