@@ -87,7 +87,8 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
     theta[estimated["student_id"]], se[estimated["student_id"]] = estimated["theta"], estimated["se"]
     theta, se = theta.reshape(counts.shape), se.reshape(counts.shape)
 
-    a, b, c = (bank[name].reindex(np.arange(bank.index.max() + 1)).to_numpy() for name in ("a", "b", "c"))
+    row = bank.index.get_indexer(pd.Index(item))
+    a, b, c = (bank[name].to_numpy()[row] for name in ("a", "b", "c"))
     information = se**-2
     error = np.full(both.shape, np.nan)
     for now, before, ready, squared_error in zip(recent, previous, both, error, strict=True):
@@ -96,7 +97,7 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
         )
         squared_error[ready] = 0.0
         for rows in (fortnights[now], fortnights[before]):
-            of_answer = item_information(common[learner[rows]], a[item[rows]], b[item[rows]], c[item[rows]])
+            of_answer = item_information(common[learner[rows]], a[rows], b[rows], c[rows])
             in_window = np.bincount(learner[rows], of_answer, minlength=len(learners))
             squared_error[ready] += 1 / in_window[ready]
 

@@ -111,6 +111,8 @@ def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> int:
 
 def _growth_in_theta(context: JobContext, weeks: pd.DataFrame, first_day: date, scored: int) -> pd.DataFrame:
     """Growth in theta of every learner and week with a scored answer, null where a fortnight has too few."""
+    if not scored:
+        return pd.DataFrame(columns=["learner", "week_start", "source", "n"])
     bank = db.read_frame(context.connection, "kpis/bank").set_index("item").astype("float64")
     last_days = np.array([(day - first_day).days for day in weeks["last_day"]])
     shards = max(context.params.shards, -(-scored // ATTEMPTS_A_SHARD))
