@@ -27,6 +27,12 @@ SOUND = {
 }
 
 
+@pytest.fixture
+def connection(transaction: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """No test here commits."""
+    return transaction
+
+
 def answer(connection: psycopg.Connection[Any], **values: Any) -> None:
     row = SOUND | values
     columns = ", ".join(row)

@@ -33,10 +33,10 @@ COLUMNS = """
 
 
 @pytest.fixture
-def thing(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+def thing(transaction: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """A connection to a database with a table of every type that jobs write."""
-    connection.execute(COLUMNS)
-    return connection
+    transaction.execute(COLUMNS)
+    return transaction
 
 
 FRAME = pd.DataFrame(
@@ -140,10 +140,11 @@ def test_empty_result_keeps_its_columns_and_types(thing: psycopg.Connection[Any]
 
 
 def test_read_arrow_binds_hostile_texts_as_texts(
-    thing: psycopg.Connection[Any], settings: Settings, query: Path
+    connection: psycopg.Connection[Any], settings: Settings, query: Path
 ) -> None:
-    db.copy_frame(thing, "thing", FRAME)
-    thing.commit()
+    connection.execute(COLUMNS)
+    db.copy_frame(connection, "thing", FRAME)
+    connection.commit()
     hostile = "'; drop table thing; -- %s \\' 한"
     query.write_text(
         "select id, number, at, %(text)s::text as text, 'a%%b' as percent from thing where day = any(%(days)s) "
@@ -165,15 +166,15 @@ def kpi_rows(users: list[str], as_of: date, a_t: float) -> pd.DataFrame:
     )
 
 
-def test_replace_replaces_exactly_its_tenant_and_day(connection: psycopg.Connection[Any]) -> None:
+def test_replace_replaces_exactly_its_tenant_and_day(transaction: psycopg.Connection[Any]) -> None:
     """A rerun of one day must leave every other day, and every other tenant, as it is."""
     monday, tuesday = date(2026, 3, 30), date(2026, 3, 31)
     for tenant in ("a", "b"):
         for day in (monday, tuesday):
-            db.replace(connection, "weekly_kpi", kpi_rows(["u1", "u2"], day, 0.25), tenant_id=tenant, as_of=day)
-    written = db.replace(connection, "weekly_kpi", kpi_rows(["u1"], tuesday, 0.75), tenant_id="a", as_of=tuesday)
+            db.replace(transaction, "weekly_kpi", kpi_rows(["u1", "u2"], day, 0.25), tenant_id=tenant, as_of=day)
+    written = db.replace(transaction, "weekly_kpi", kpi_rows(["u1"], tuesday, 0.75), tenant_id="a", as_of=tuesday)
     assert written == 1
-    rows = connection.execute("select tenant_id, as_of, user_id, a_t from weekly_kpi order by 1, 2, 3").fetchall()
+    rows = transaction.execute("select tenant_id, as_of, user_id, a_t from weekly_kpi order by 1, 2, 3").fetchall()
     assert rows == [
         ("a", monday, "u1", 0.25),
         ("a", monday, "u2", 0.25),
@@ -182,10 +183,10 @@ def test_replace_replaces_exactly_its_tenant_and_day(connection: psycopg.Connect
     ]
 
 
-def test_replace_refuses_rows_of_another_day(connection: psycopg.Connection[Any]) -> None:
+def test_replace_refuses_rows_of_another_day(transaction: psycopg.Connection[Any]) -> None:
     with pytest.raises(ValueError, match=r"weekly_kpi\.as_of: every row must have the key .* some have another"):
         db.replace(
-            connection,
+            transaction,
             "weekly_kpi",
             kpi_rows(["u"], date(2026, 3, 30), 0.5),
             tenant_id="a",
@@ -193,16 +194,16 @@ def test_replace_refuses_rows_of_another_day(connection: psycopg.Connection[Any]
         )
 
 
-def test_replace_by_nothing_empties_the_day(connection: psycopg.Connection[Any]) -> None:
+def test_replace_by_nothing_empties_the_day(transaction: psycopg.Connection[Any]) -> None:
     day = date(2026, 3, 30)
-    db.replace(connection, "weekly_kpi", kpi_rows(["u"], day, 0.5), tenant_id="a", as_of=day)
-    assert db.replace(connection, "weekly_kpi", kpi_rows([], day, 0.5), tenant_id="a", as_of=day) == 0
-    assert connection.execute("select count(*) from weekly_kpi").fetchone() == (0,)
+    db.replace(transaction, "weekly_kpi", kpi_rows(["u"], day, 0.5), tenant_id="a", as_of=day)
+    assert db.replace(transaction, "weekly_kpi", kpi_rows([], day, 0.5), tenant_id="a", as_of=day) == 0
+    assert transaction.execute("select count(*) from weekly_kpi").fetchone() == (0,)
 
 
-def test_every_partitioned_table_gets_the_month_s_partition(connection: psycopg.Connection[Any]) -> None:
-    db.ensure_partitions(connection, [date(2026, 1, 31), date(2026, 1, 1), date(2025, 12, 31)])
-    missing = connection.execute(
+def test_every_partitioned_table_gets_the_month_s_partition(transaction: psycopg.Connection[Any]) -> None:
+    db.ensure_partitions(transaction, [date(2026, 1, 31), date(2026, 1, 1), date(2025, 12, 31)])
+    missing = transaction.execute(
         """
         select relname, month
         from pg_class
@@ -211,7 +212,7 @@ def test_every_partitioned_table_gets_the_month_s_partition(connection: psycopg.
         """
     ).fetchall()
     assert missing == []
-    count = connection.execute("select count(*) from pg_class where relkind = 'p'").fetchone()
+    count = transaction.execute("select count(*) from pg_class where relkind = 'p'").fetchone()
     assert count is not None
     assert count[0] >= 6
 
@@ -255,11 +256,13 @@ def test_new_partitions_keep_nobody_from_reading_or_writing_others(settings: Set
         assert other.execute("select user_id from weekly_kpi").fetchall() == [("u",)]
 
 
-def test_days_are_read_from_their_month_s_partition_only(connection: psycopg.Connection[Any]) -> None:
-    db.ensure_partitions(connection, [date(2026, month, 1) for month in range(1, 7)])
+def test_days_are_read_from_their_month_s_partition_only(transaction: psycopg.Connection[Any]) -> None:
+    db.ensure_partitions(transaction, [date(2026, month, 1) for month in range(1, 7)])
     plan = "\n".join(
         row[0]
-        for row in connection.execute("explain select * from weekly_kpi where tenant_id = 'a' and as_of = '2026-03-30'")
+        for row in transaction.execute(
+            "explain select * from weekly_kpi where tenant_id = 'a' and as_of = '2026-03-30'"
+        )
     )
     assert "weekly_kpi_2026_03" in plan
     assert "weekly_kpi_2026_02" not in plan

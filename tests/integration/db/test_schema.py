@@ -61,6 +61,12 @@ OWN_RELATIONS = """
 """
 
 
+@pytest.fixture
+def connection(transaction: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """No test here commits."""
+    return transaction
+
+
 def test_every_table_view_and_column_says_what_it_means(connection: psycopg.Connection[Any]) -> None:
     db.ensure_partitions(connection, [DAY])
     undocumented = connection.execute(

@@ -18,6 +18,12 @@ CONTRACT = (
 )
 
 
+@pytest.fixture
+def connection(transaction: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """No test here commits."""
+    return transaction
+
+
 def attempts(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
     return connection.execute(f"select {CONTRACT} from attempt order by student_id, item_id".encode()).fetchall()
 

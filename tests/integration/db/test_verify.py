@@ -101,11 +101,15 @@ DAMAGE = [
 
 
 @pytest.fixture
-def run(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+def run(transaction: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """A connection to a database with the sound run."""
+    write_sound_run(transaction)
+    return transaction
+
+
+def write_sound_run(connection: psycopg.Connection[Any]) -> None:
     db.ensure_partitions(connection, [AS_OF])
     connection.execute((FIXTURES / "sound_run.sql").read_bytes())
-    return connection
 
 
 def test_sound_run_passes_every_check(run: psycopg.Connection[Any]) -> None:
@@ -138,14 +142,15 @@ def verify_by_command(settings: Settings) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_command_ends_with_0_or_65_and_a_line_a_check(run: psycopg.Connection[Any], settings: Settings) -> None:
-    run.commit()
+def test_command_ends_with_0_or_65_and_a_line_a_check(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    write_sound_run(connection)
+    connection.commit()
     sound = verify_by_command(settings)
     assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "17 checks passed")
     assert "ok      features agree with the log" in sound.stdout
 
-    run.execute("delete from weekly_kpi where user_id = 'u2'")
-    run.commit()
+    connection.execute("delete from weekly_kpi where user_id = 'u2'")
+    connection.commit()
     damaged = verify_by_command(settings)
     assert damaged.returncode == 65
     assert "FAILED  KPIs of every active learner: expects " in damaged.stdout
