@@ -67,7 +67,8 @@ def up(port: int | None) -> None:
     with place.only_one(), _terminable():
         dataset = _current(place) if _record(place).exists() else simulated(_yesterday())
         postgres = Postgres.start(place.postgres)
-        days = provide(dataset, postgres, place)
+        days, said = provide(dataset, postgres, place)
+        _echo(said)
         _choose(place, postgres, dataset)
         airflow = Airflow(place)
         if port is None and "api-server" not in airflow.running():
@@ -97,8 +98,8 @@ def psql(arguments: tuple[str, ...]) -> None:
 def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
     started = time.monotonic()
     postgres = Postgres.start(place.postgres)
-    days = provide(dataset, postgres, place)
-    _echo(f"{dataset.source}: {days.answers:,} answers, {days.first} to {days.last}")
+    days, said = provide(dataset, postgres, place)
+    _echo(said)
     as_of = _check_day(day, days)
     _choose(place, postgres, dataset)
     airflow = Airflow(place)
@@ -212,16 +213,19 @@ def _day(text: str | None) -> date | None:
     if not text:
         return None
     try:
-        return parse_day(text)
+        day = parse_day(text)
     except ConfigurationError:
         raise ConfigurationError(f"AS_OF={text!r}: expected a day such as 2026-01-31") from None
+    if day > datetime.now(UTC).date():
+        raise ConfigurationError(f"AS_OF={text} has not come yet; expected a day up to {_yesterday()}")
+    return day
 
 
 def _check_day(day: date | None, days: Span) -> date:
     """The day to run: the one asked for, else the log's last.
 
     Raises:
-        ConfigurationError: the log has no answer up to it, or it has not come yet.
+        ConfigurationError: the log has no answer up to it.
     """
     if day is None:
         _echo(f"AS_OF is not given: taking {days.last}, the log's last day")
@@ -230,8 +234,6 @@ def _check_day(day: date | None, days: Span) -> date:
         raise ConfigurationError(
             f"AS_OF={day} is before the log's first answer; expected a day from {days.first} to {days.last}"
         )
-    if day > datetime.now(UTC).date():
-        raise ConfigurationError(f"AS_OF={day} has not come yet; expected a day from {days.first} to {days.last}")
     return day
 
 

@@ -93,20 +93,27 @@ def own_log(path: Path, columns: str) -> Dataset:
     )
 
 
-def provide(dataset: Dataset, postgres: Postgres, place: Place) -> Span:
-    """Load a dataset into its database unless it is there, and return the days it spans.
+def provide(dataset: Dataset, postgres: Postgres, place: Place) -> tuple[Span, str]:
+    """Load a dataset into its database unless it is there; return the days it spans, and what loading said.
 
     Raises:
         LoadError: the log cannot be loaded.
         ConfigurationError: the log has no answers.
     """
-    contents = {"source": dataset.source, "fingerprint": dataset.fingerprint}
-    if postgres.describe(dataset.database) != contents:
-        postgres.create(dataset.database, anew=True)
-        _migrate(postgres.url(dataset.database))
-        _run(dataset.command, postgres.url(dataset.database), place)
-        postgres.label(dataset.database, contents)
-    return _span(postgres, dataset.database)
+    said = ""
+    known = postgres.describe(dataset.database)
+    if known is None or known["fingerprint"] != dataset.fingerprint:
+        postgres.drop(dataset.database)
+        postgres.create(dataset.database)
+        try:
+            _migrate(postgres.url(dataset.database))
+            said = _load(dataset.command, postgres.url(dataset.database), place)
+        except BaseException:
+            postgres.drop(dataset.database)
+            raise
+        postgres.label(dataset.database, {"source": dataset.source, "fingerprint": dataset.fingerprint})
+    span = _span(postgres, dataset.database)
+    return span, said or f"{dataset.source}: {span.answers:,} answers, {span.first} to {span.last}"
 
 
 def _span(postgres: Postgres, database: str) -> Span:
@@ -128,25 +135,28 @@ def _migrate(url: str) -> None:
         db.migrate(connection)
 
 
-def _run(command: Sequence[str], url: str, place: Place) -> None:
-    """Run a command of this package on a database; its progress goes to the terminal, its log to a file."""
+def _load(command: Sequence[str], url: str, place: Place) -> str:
+    """Run a loading command of this package on a database and return what it printed.
+
+    On a terminal its progress shows; elsewhere it goes to a log.
+    """
     log = place.folder / "logs" / f"{command[0]}.log"
-    with log.open("w+", encoding="utf-8", errors="replace") as output:
+    with log.open("w+", encoding="utf-8", errors="replace") as errors:
         ended = subprocess.run(
             [sys.executable, "-m", "irt_analytics", *command],
             env=os.environ | {"DATABASE_URL": url},
-            stdout=output,
-            stderr=None if sys.stderr.isatty() else output,
+            stdout=subprocess.PIPE,
+            stderr=None if sys.stderr.isatty() else errors,
+            text=True,
             check=False,
         )
-        output.seek(0)
-        lines = output.read().splitlines()
-    if ended.returncode:
-        said = next((line for line in reversed(lines) if line.startswith("error: ")), None)
-        if said is not None:
-            raise LoadError(said.removeprefix("error: "), ended.returncode)
-        if sys.stderr.isatty():
-            raise LoadError(f"{command[0]} failed (above)", ended.returncode)
-        raise LoadError(
-            f"{command[0]} failed: {' '.join(lines[-1:])}\nIts log is {place.relative(log)}", ended.returncode
-        )
+        errors.seek(0)
+        lines = errors.read().splitlines()
+    if not ended.returncode:
+        return ended.stdout.rstrip()
+    if sys.stderr.isatty():
+        sys.exit(ended.returncode)  # it has said why
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), None)
+    if said is None:
+        said = f"{command[0]} failed: {' '.join(lines[-1:])}\nIts log is {place.relative(log)}"
+    raise LoadError(said.removeprefix("error: "), ended.returncode)

@@ -95,5 +95,5 @@ def _events(log: Path) -> list[str]:
             continue  # marks of the UI's folding
         lines.extend(text.splitlines())
         for error in event.get("error_detail") or ():
-            lines.extend(str(error.get("exc_value", "")).splitlines())
+            lines.extend(str(error.get("exc_value", "")).splitlines()[:1])
     return lines

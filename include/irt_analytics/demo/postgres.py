@@ -77,12 +77,15 @@ class Postgres:
                 )
             )
 
-    def create(self, database: str, *, anew: bool = False) -> None:
-        """Make an empty database unless it is there; `anew` drops the one that is."""
+    def drop(self, database: str) -> None:
+        """Drop a database where there is one, whoever is connected to it."""
+        with self.connect("postgres") as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
+
+    def create(self, database: str) -> None:
+        """Make an empty database unless it is there."""
         with self.connect("postgres") as connection:
             name = sql.Identifier(database)
-            if anew:
-                connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
             there = connection.execute("select 1 from pg_database where datname = %s", (database,)).fetchone()
             if there is None:
                 connection.execute(sql.SQL("create database {} template template0").format(name))
