@@ -102,7 +102,7 @@ PARAMS = {
         type=["null", "integer"],
         minimum=1,
         title="Answers per item",
-        description="First attempts an item needs to be estimated without a flag. Empty: by model (30, 100, 500).",
+        description="First attempts an item needs to be estimated without a flag. Empty: Rasch 30, 2PL 100, 3PL 500.",
         section="Calibration",
     ),
     "min_answers_learner": Param(

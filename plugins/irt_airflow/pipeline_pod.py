@@ -114,7 +114,7 @@ class PipelinePodOperator(BaseOperator):
                 _require_pinned_image(spec.image)
                 from irt_airflow.pod import PodRuntime
 
-                pod = PodRuntime(spec)
+                pod = PodRuntime(spec=spec)
                 self._runtime = pod
                 pod.run(context)
             else:
@@ -179,10 +179,10 @@ def job_runtime() -> str:
 def _require_pinned_image(image: str | None) -> None:
     if not image:
         raise AirflowFailException("IRT_JOBS_IMAGE is not set: expected the image of the jobs, by version or digest")
-    if _DIGEST.search(image):
-        return
+    _, at, _ = image.partition("@")
     tag = _TAG.search(image.rpartition("/")[2])
-    if tag is None or tag["tag"] == "latest":
+    pinned = _DIGEST.search(image) if at else tag and tag["tag"] != "latest"
+    if not pinned:
         raise AirflowFailException(
             f"IRT_JOBS_IMAGE={image!r}: expected a version or digest, for what `latest` or no tag means can change "
             "between two tries"

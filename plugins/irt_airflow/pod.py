@@ -52,9 +52,10 @@ class PodRuntime(KubernetesPodOperator):
     It is the runtime of a task, not a task: `PipelinePodOperator` makes it at run time and calls `run` and `kill`.
     """
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, *, spec: JobSpec, **airflow: Any) -> None:
         profile = spec.profile
         super().__init__(
+            **airflow,
             task_id=spec.task_id,
             name=f"irt-{spec.job}".replace("_", "-"),
             namespace=spec.namespace,
