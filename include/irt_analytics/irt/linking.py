@@ -18,7 +18,7 @@ errors of A and B follow by the delta method, for the response curve criteria th
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -254,15 +254,19 @@ def _anchors(
 
 def _parameters(anchors: pd.DataFrame) -> Floats:
     """Rows a, b, c of the anchors, shape (3, n_anchors); c is 0 where the frame has none."""
-    columns = [anchors[name] if name in anchors else pd.Series(0.0, anchors.index) for name in PARAMETERS]
-    return np.array([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns])
+    return np.array([_numbers(anchors[name]) if name in anchors else np.zeros(len(anchors)) for name in PARAMETERS])
+
+
+def _numbers(column: pd.Series[Any]) -> Floats:
+    """A column of any numeric type, nulls as NaN."""
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _fixed_slope(new: pd.DataFrame, reference: pd.DataFrame) -> float | None:
     """A where the model fixes it: discriminations all alike and not estimated in both calibrations."""
     for frame in (new, reference):
-        estimated = "se_a" in frame and (frame["se_a"] > 0.0).any()
-        if estimated or np.ptp(frame["a"].to_numpy(dtype=np.float64)) > 0.0:
+        estimated = "se_a" in frame and bool((_numbers(frame["se_a"]) > 0.0).any())
+        if estimated or np.ptp(_numbers(frame["a"])) > 0.0:
             return None
     return float(new["a"].iloc[0] / reference["a"].iloc[0])
 
@@ -475,9 +479,9 @@ def _covariance(anchors: pd.DataFrame, covariance: pd.DataFrame | None) -> Float
         wanted = pd.MultiIndex.from_tuples([(item, name) for name in PARAMETERS for item in anchors.index])
         matrix: Floats = covariance.reindex(index=wanted, columns=wanted).to_numpy(dtype=np.float64)
         return np.nan_to_num(matrix)
-    columns = [f"se_{name}" for name in PARAMETERS]
-    errors: Floats = anchors.reindex(columns=columns).to_numpy(dtype=np.float64, na_value=np.nan)
-    return None if np.isnan(errors).all() else np.nan_to_num(errors.T.ravel() ** 2)
+    columns = anchors.reindex(columns=[f"se_{name}" for name in PARAMETERS])
+    errors = np.concatenate([_numbers(columns[name]) for name in columns])
+    return None if np.isnan(errors).all() else np.nan_to_num(errors**2)
 
 
 def _propagate(jacobian: Floats, covariance: Floats) -> Floats:
