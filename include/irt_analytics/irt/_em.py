@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from irt_analytics.irt._posterior import Blocks
+    from irt_analytics.irt._posterior import Blocks, Expectation
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -117,6 +117,7 @@ class Estimation:
         self.latent = latent
         self.parameterisation = parameterisation
         self._run = run
+        self._expectation: Expectation | None = None
         self._bounds = BOUNDS.copy()
         self._n_items = len(items.a)
 
@@ -149,6 +150,13 @@ class Estimation:
         self.items, self.latent = parameters.unpack(end.x, self.items, self.latent)
         return end
 
+    @property
+    def expectation(self) -> Expectation:
+        """E-step at the current parameters, which `maximise` leaves behind."""
+        if self._expectation is None:
+            raise RuntimeError("there has been no E-step")
+        return self._expectation
+
     def exclude(self, items: Flags) -> None:
         """Take items out: their answers no longer count and they are not estimated."""
         self.items = self.items.without(items)
@@ -173,7 +181,8 @@ class Estimation:
     ) -> tuple[tuple[ItemParameters, Latent], float]:
         """The next parameters, and the penalised log-likelihood of the given ones."""
         parameters = self.parameterisation
-        expectation = self.blocks.expectation(items, theta, normal_log_weights(theta, latent.mean, latent.sd), blocks)
+        log_prior = normal_log_weights(theta, latent.mean, latent.sd)
+        self._expectation = expectation = self.blocks.expectation(items, theta, log_prior, blocks)
         value = expectation.log_likelihood + self.log_prior(items)
         moved = replace(items, a=items.a.copy(), d=items.d.copy(), g=items.g.copy())
         self._run(

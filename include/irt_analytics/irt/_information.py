@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from irt_analytics.irt._inverse import inverse
 from irt_analytics.irt._kernels import information as kernels
 from irt_analytics.irt._posterior import normal_log_weights, pad
 from irt_analytics.irt._workers import Workers, split_evenly
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from irt_analytics.irt._em import Estimation
-    from irt_analytics.irt._posterior import Expectation
+    from irt_analytics.irt.quadrature import Quadrature
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -27,6 +27,8 @@ ErrorMethod = Literal["full", "block_diagonal", "none"]
 
 # Up to this many estimated items the information is that of all parameters together.
 FULL_INFORMATION_ITEMS = 1_000
+# Matrices that sum the scores' covariances side by side; their number is part of the order of summation.
+_TOTALS = 4
 # A lower asymptote under this lies on the border of the parameter space, where its likelihood has no curvature.
 _LEAST_ASYMPTOTE = 1e-4
 
@@ -71,23 +73,16 @@ class ErrorCovariance:
         return matrix.reshape(3 * n, 3 * n)[np.ix_(chosen, chosen)], estimated
 
 
-def error_covariance(estimation: Estimation, theta: Floats, expectation: Expectation, run: Workers) -> ErrorCovariance:
-    """Inverse of the observed information at the estimates, in terms of a, b = -d / a and c (delta method).
-
-    Args:
-        estimation: where the EM ended.
-        theta: the nodes.
-        expectation: E-step at the estimates.
-        run: threads.
-    """
-    return _Information(estimation, theta, expectation, run).covariance()
+def error_covariance(estimation: Estimation, grid: Quadrature, run: Workers) -> ErrorCovariance:
+    """Inverse of the observed information where the EM ended, in terms of a, b = -d / a and c (delta method)."""
+    return _Information(estimation, grid.nodes, run).covariance()
 
 
 class _Information:
-    def __init__(self, estimation: Estimation, theta: Floats, expectation: Expectation, run: Workers) -> None:
+    def __init__(self, estimation: Estimation, theta: Floats, run: Workers) -> None:
         self.estimation = estimation
         self.theta = theta
-        self.expectation = expectation
+        self.expectation = estimation.expectation
         self._run = run
         parameters, items = estimation.parameterisation, estimation.items
         free = parameters.estimated[:, None] & parameters.free
@@ -146,14 +141,13 @@ class _Information:
 
     def _score_covariance(self, item_rows: Integers, group_rows: Integers, n_rows: int) -> Floats:
         """Sum over learners of the posterior covariance of their scores, shape (n_rows, n_rows)."""
-        total = np.zeros((n_rows, n_rows))
+        totals = np.zeros((_TOTALS, n_rows, n_rows))
         blocks, latent = self.estimation.blocks, self.estimation.latent
-        parts = [(part, part + 1) for part in range(self._run.threads)]
+        each = [(total, total + 1) for total in range(_TOTALS)]
         for wave, posterior, _ in self._posteriors():
             self._run(
                 kernels.add_score_covariance,
-                parts,
-                len(parts),
+                each,
                 wave,
                 blocks.responses.indptr,
                 blocks.responses.answers,
@@ -166,9 +160,11 @@ class _Information:
                 group_rows,
                 latent.mean,
                 latent.sd,
-                total,
+                totals,
             )
-        return np.triu(total) + np.triu(total, 1).T
+        upper = np.triu(totals.sum(axis=0))
+        symmetric: Floats = upper + np.triu(upper, 1).T
+        return symmetric
 
     def _posteriors(self) -> Iterator[tuple[Integers, Floats, Floats]]:
         latent = self.estimation.latent
@@ -182,16 +178,12 @@ class _Information:
         information = -self._score_covariance(self.item_rows, group_rows, n_rows)
         _add_blocks(information, self.item_rows, self._complete_items())
         _add_blocks(information, group_rows, self._complete_groups())
-        covariance = _inverse(information)
+        covariance = inverse(information, self._run)
         if covariance is None:
             return ErrorCovariance("none", self.item_rows, np.full((n_rows, n_rows), np.nan), self._no_groups())
-        jacobian = self._jacobian()
-        return ErrorCovariance(
-            "full",
-            self.item_rows,
-            _transform(covariance, self.item_rows, jacobian)[:n_item_rows, :n_item_rows],
-            self._group_variances(np.diagonal(covariance), group_rows),
-        )
+        groups = self._group_variances(np.diagonal(covariance), group_rows)
+        _transform(covariance, self.item_rows, self._jacobian())
+        return ErrorCovariance("full", self.item_rows, covariance[:n_item_rows, :n_item_rows], groups)
 
     def _block_diagonal(self) -> ErrorCovariance:
         information = self._complete_items() - self._item_score_covariance()
@@ -208,24 +200,23 @@ class _Information:
             no_items = np.full_like(self.item_rows, -1)
             of_groups = -self._score_covariance(no_items, self.group_rows, n_rows)
             _add_blocks(of_groups, self.group_rows, self._complete_groups())
-            inverse = _inverse(of_groups)
-            if inverse is not None:
-                groups = self._group_variances(np.diagonal(inverse), self.group_rows)
+            of_groups_inverse = inverse(of_groups, self._run)
+            if of_groups_inverse is not None:
+                groups = self._group_variances(np.diagonal(of_groups_inverse), self.group_rows)
         return ErrorCovariance("block_diagonal", self.item_rows, np.where(both, covariance, np.nan), groups)
 
     def _item_score_covariance(self) -> Floats:
         """Sum over its answers of the posterior covariance of the score of every item, shape (n_items, 3, 3)."""
         blocks, theta = self.estimation.blocks, self.theta
-        n_codes = len(self._of_z)
-        products = np.zeros((n_codes, 3, 3))
+        with_g = bool((self.item_rows[:, 2] >= 0).any())
+        products = np.zeros((len(self._of_z), 3, 3))
         for wave, posterior, _ in self._posteriors():
             blocks.over_answers(
-                kernels.add_mean_score_products, wave, theta, posterior, self._of_z, self._of_g, products
+                kernels.add_mean_score_products, wave, theta, posterior, self._of_z, self._of_g, with_g, products
             )
-        real = slice(len(theta))
-        z, g, weight = self._of_z[:, real], self._of_g[:, real], self.expectation.counts[:, real]
-        scores = np.stack([z * theta, z, g])
-        squares = np.einsum("uck,vck,ck->cuv", scores, scores, weight, optimize=True)
+        squares = np.zeros_like(products)
+        answers = split_evenly(np.arange(len(self._of_z) + 1), self._run.threads)
+        self._run(kernels.add_score_squares, answers, self.expectation.counts, theta, self._of_z, self._of_g, squares)
         by_item: Floats = (squares - products).reshape(-1, 2, 3, 3).sum(axis=1)
         return by_item
 
@@ -257,21 +248,13 @@ def _add_blocks(matrix: Floats, rows: Integers, blocks: Floats) -> None:
             matrix[rows[both, u], rows[both, v]] += blocks[both, u, v]
 
 
-def _inverse(matrix: Floats) -> Floats | None:
-    """Inverse of a symmetric matrix, None where it is not positive definite."""
-    if not len(matrix):
-        return matrix
-    try:
-        return np.asarray(cho_solve(cho_factor(matrix), np.eye(len(matrix))))
-    except LinAlgError:
-        return None
-
-
-def _transform(covariance: Floats, rows: Integers, jacobian: Floats) -> Floats:
-    """J V J' for a Jacobian that is block-diagonal over the items."""
-    whole = np.eye(len(covariance))
-    for u in range(3):
-        for v in range(3):
-            both = (rows[:, u] >= 0) & (rows[:, v] >= 0)
-            whole[rows[both, u], rows[both, v]] = jacobian[both, u, v]
-    return np.asarray(whole @ covariance @ whole.T)
+def _transform(covariance: Floats, rows: Integers, jacobian: Floats) -> None:
+    """Replace V by J V J' for a Jacobian of (a, b, c) in (a, d, g) that is block-diagonal over the items."""
+    slope, intercept, asymptote = rows.T
+    for matrix in (covariance, covariance.T):
+        both = (slope >= 0) & (intercept >= 0)
+        free = intercept >= 0
+        matrix[intercept[free]] *= jacobian[free, 1, 1, None]
+        matrix[intercept[both]] += jacobian[both, 1, 0, None] * matrix[slope[both]]
+        free = asymptote >= 0
+        matrix[asymptote[free]] *= jacobian[free, 2, 2, None]

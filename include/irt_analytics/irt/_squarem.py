@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Where an iteration ended: the point, whether it is the fixed point, and the evaluations it took."""
+    """The point of the last evaluation, whether it is the fixed point, and the number of evaluations."""
 
     x: Floats
     converged: bool
@@ -62,10 +62,9 @@ def squarem(
         report(evaluations, value1, change)
         length, shorter = float(np.linalg.norm(first)), float(np.linalg.norm(second))
         rate = shorter / length if length > 0.0 else 0.0
-        if rate < 1.0 and change * max(1.0, rate / (1.0 - rate)) < tolerance:
-            return FixedPoint(x2, True, evaluations)
-        if evaluations >= max_evaluations:
-            return FixedPoint(x2, False, evaluations)
+        converged = rate < 1.0 and change < tolerance * (1.0 - rate)
+        if converged or evaluations >= max_evaluations:
+            return FixedPoint(x1, converged, evaluations)
         curvature = float(np.linalg.norm(second - first))
         stretch = max(1.0, length / curvature) if curvature > 0.0 else 1.0
         x0, floor = x2, -np.inf

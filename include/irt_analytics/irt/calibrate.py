@@ -14,7 +14,8 @@ from irt_analytics.irt._em import Estimation, Latent, Parameterisation
 from irt_analytics.irt._information import FULL_INFORMATION_ITEMS, ErrorCovariance, ErrorMethod, error_covariance
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import responses as kernels
-from irt_analytics.irt._posterior import Blocks, normal_log_weights
+from irt_analytics.irt._kernels.posterior import BLOCK
+from irt_analytics.irt._posterior import Blocks
 from irt_analytics.irt._workers import workers
 from irt_analytics.irt.priors import NO_PRIORS, WEAK_PRIORS, Priors
 from irt_analytics.irt.quadrature import Quadrature
@@ -35,9 +36,13 @@ Model = Literal["Rasch", "2PL", "3PL"]
 # With this many blocks of learners or more, the first iterations see a sample of them.
 _MANY_BLOCKS = 32
 _SAMPLED_BLOCKS = 8
-# From this many answers on, the iterations before the last ones use every other node.
+_SAMPLE_TOLERANCE = 1e-2
+# From this many answers on, the iterations before the last ones use every other node of a fine grid. With up to this
+# many answers a learner, posteriors are so wide that those iterations end where the full grid would; else they stop
+# early.
 _MANY_ANSWERS = 100_000
-_SAMPLE_TOLERANCE = 2e-2
+_MANY_NODES = 41
+_COARSE_ANSWERS = 64
 _COARSE_TOLERANCE = 1e-3
 
 
@@ -219,10 +224,7 @@ def calibrate(
         converged, iterations, runaway = _maximise(
             estimation, grid, tolerance, max_iterations, progress or (lambda *_: None)
         )
-        theta = grid.nodes
-        log_weights = normal_log_weights(theta, estimation.latent.mean, estimation.latent.sd)
-        expectation = blocks.expectation(estimation.items, theta, log_weights)
-        errors = error_covariance(estimation, theta, expectation, run) if standard_errors else None
+        errors = error_covariance(estimation, grid, run) if standard_errors else None
     active = estimation.items.active
     frame = _item_frame(responses.item_ids, estimation.items, errors, counts, fixed)
     groups = _group_frame(names, group_index, estimation.latent, errors)
@@ -234,9 +236,9 @@ def calibrate(
         model=model,
         priors=chosen_priors,
         quadrature=grid,
-        log_likelihood=expectation.log_likelihood,
+        log_likelihood=estimation.expectation.log_likelihood,
         converged=converged,
-        iterations=iterations + 1,
+        iterations=iterations,
         groups=groups,
         latent_mean=latent_mean,
         latent_sd=latent_sd,
@@ -255,35 +257,47 @@ def _maximise(
     estimation: Estimation, grid: Quadrature, tolerance: float, max_iterations: int, progress: Progress
 ) -> tuple[bool, int, Flags]:
     """Run the EM stages; whether they converged, the E-steps taken, and the items that ran away."""
-    blocks, theta = estimation.blocks, grid.nodes
+    responses = estimation.blocks.responses
     done = 0
 
     def report(evaluations: int, value: float, change: float) -> None:
         progress(done + evaluations, value, change)
 
-    if blocks.responses.n_responses >= _MANY_ANSWERS and grid.n_nodes >= 41 and grid.n_nodes % 2:
-        stages: list[tuple[float, NDArray[np.int64] | None]] = [(max(tolerance, _COARSE_TOLERANCE), None)]
-        if blocks.n_blocks >= _MANY_BLOCKS:
-            sample = np.arange(0, blocks.n_blocks, blocks.n_blocks // _SAMPLED_BLOCKS)
-            stages.insert(0, (max(tolerance, _SAMPLE_TOLERANCE), sample))
-        for stage_tolerance, sample_or_all in stages:
-            end = estimation.maximise(
-                grid.half.nodes,
-                tolerance=stage_tolerance,
-                max_evaluations=max_iterations - done,
-                report=report,
-                blocks=sample_or_all,
-            )
-            done += end.evaluations
+    for stage_tolerance, sample in _preliminary_stages(responses, grid, tolerance):
+        end = estimation.maximise(
+            grid.half.nodes,
+            tolerance=stage_tolerance,
+            max_evaluations=max_iterations - done,
+            report=report,
+            blocks=sample,
+        )
+        done += end.evaluations
     runaway = np.zeros(len(estimation.items.a), dtype=bool)
     while True:
-        end = estimation.maximise(theta, tolerance=tolerance, max_evaluations=max_iterations - done, report=report)
+        end = estimation.maximise(grid.nodes, tolerance=tolerance, max_evaluations=max_iterations - done, report=report)
         done += end.evaluations
         at_bound = estimation.without_finite_estimate()
         if not at_bound.any():
             return end.converged, done, runaway
         runaway |= at_bound
         estimation.exclude(at_bound)
+
+
+def _preliminary_stages(
+    responses: Responses, grid: Quadrature, tolerance: float
+) -> list[tuple[float, NDArray[np.int64] | None]]:
+    """Tolerance and blocks (None: all) of the EM stages that take half the nodes."""
+    if responses.n_responses < _MANY_ANSWERS or grid.n_nodes < _MANY_NODES or grid.n_nodes % 2 == 0:
+        return []
+    few_answers_each = responses.n_responses <= _COARSE_ANSWERS * responses.n_students
+    stages: list[tuple[float, NDArray[np.int64] | None]] = [
+        (tolerance if few_answers_each else max(tolerance, _COARSE_TOLERANCE), None)
+    ]
+    n_blocks = -(-responses.n_students // BLOCK)
+    if n_blocks >= _MANY_BLOCKS:
+        sample = np.arange(0, n_blocks, n_blocks // _SAMPLED_BLOCKS)
+        stages.insert(0, (max(tolerance, _SAMPLE_TOLERANCE), sample))
+    return stages
 
 
 def _check(responses: Responses, model: str, tolerance: float, max_iterations: int) -> None:

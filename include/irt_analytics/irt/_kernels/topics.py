@@ -1,0 +1,106 @@
+"""Abilities by topic, learner by learner: a learner's topics are consecutive rows of the answers."""
+
+from math import exp, inf, log, sqrt
+
+import numpy as np
+
+from irt_analytics.irt._kernels.jit import AnyInteger, Floats, Integers, kernel
+from irt_analytics.irt._kernels.posterior import LANES, add_rows, normalise
+
+
+@kernel
+def moments(row: Floats, nodes: Floats, mean: float, sd: float, bits: Integers, lanes: Floats) -> tuple[float, float]:
+    """Posterior mean and sd of the log-likelihood `row` over the nodes under N(mean, sd^2); `row` is overwritten."""
+    for k in range(len(nodes)):
+        row[k] -= 0.5 * ((nodes[k] - mean) / sd) ** 2
+    row[len(nodes) :] = -inf
+    normalise(row, bits, lanes)
+    m = variance = 0.0
+    for k in range(len(nodes)):
+        m += row[k] * nodes[k]
+    for k in range(len(nodes)):
+        variance += row[k] * (nodes[k] - m) ** 2
+    return m, sqrt(variance)
+
+
+@kernel
+def topic_moments(
+    first: int,
+    last: int,
+    learner_ptr: Integers,
+    indptr: Integers,
+    answers: AnyInteger,
+    table: Floats,
+    nodes: Floats,
+    mean: float,
+    sd: float,
+    tau: float,
+    most_topics: int,
+    theta: Floats,
+    se: Floats,
+    prior_mean: Floats,
+    prior_sd: Floats,
+) -> None:
+    """Posterior moments of every topic of learners first..last, with the learner's other topics as their prior."""
+    width = table.shape[1]
+    own, total, row = np.empty((most_topics, width)), np.empty(width), np.empty(width)
+    bits, lanes = np.empty(width, dtype=np.int64), np.empty(LANES)
+    for i in range(first, last):
+        start, n = learner_ptr[i], learner_ptr[i + 1] - learner_ptr[i]
+        total[:] = 0.0
+        for t in range(n):
+            own[t] = 0.0
+            add_rows(table, answers[indptr[start + t] : indptr[start + t + 1]], own[t])
+            total += own[t]
+        for t in range(n):
+            m, s = mean, sd
+            if n > 1:
+                for k in range(width):
+                    row[k] = total[k] - own[t, k]
+                m, s = moments(row, nodes, mean, sd, bits, lanes)
+            prior_mean[start + t] = m
+            prior_sd[start + t] = sqrt(s * s + tau * tau)
+            row[:] = own[t]
+            theta[start + t], se[start + t] = moments(row, nodes, m, prior_sd[start + t], bits, lanes)
+
+
+@kernel
+def log_marginal(
+    first: int,
+    last: int,
+    learner_ptr: Integers,
+    indptr: Integers,
+    answers: AnyInteger,
+    table: Floats,
+    log_prior: Floats,
+    smoother: Floats,
+    value: Floats,
+) -> None:
+    """Log marginal likelihood of learners first..last where theta of a topic deviates from that of the learner.
+
+    `smoother` holds the density of the deviation at 0, 1, 2, ... spacings of the nodes, summing to 1 with both sides.
+    """
+    n_nodes = len(log_prior)
+    own, smooth, total = np.empty(table.shape[1]), np.empty(n_nodes), np.empty(n_nodes)
+    for i in range(first, last):
+        total[:] = log_prior
+        for unit in range(learner_ptr[i], learner_ptr[i + 1]):
+            own[:] = 0.0
+            add_rows(table, answers[indptr[unit] : indptr[unit + 1]], own)
+            top = own[:n_nodes].max()
+            for k in range(n_nodes):
+                own[k] = exp(own[k] - top)
+                smooth[k] = smoother[0] * own[k]
+            for j in range(1, len(smoother)):
+                weight = smoother[j]
+                for k in range(n_nodes - j):
+                    smooth[k] += weight * own[k + j]
+                for k in range(j, n_nodes):
+                    smooth[k] += weight * own[k - j]
+            for k in range(n_nodes):
+                total[k] += top + log(smooth[k])
+        top = total.max()
+        density = 0.0
+        for k in range(n_nodes):
+            density += exp(total[k] - top)
+        value[i] = top + log(density)
