@@ -169,6 +169,15 @@ def test_reloading_replaces_the_tenant_s_log_and_keeps_tags_and_other_tenants(
     ]
 
 
+def test_item_answered_under_several_topics_belongs_to_its_most_frequent(settings: Settings, tmp_path: Path) -> None:
+    topics = ["b", "a", "c", "c"]
+    rows = [f"s{n},q1,{topic},1,2026-01-05T10:00:00Z" for n, topic in enumerate(topics)]
+    load_log(settings, csv_file(tmp_path, *rows, "s1,q2,b,1,2026-01-05T10:00:00Z", "s2,q2,a,1,2026-01-05T10:00:00Z"))
+    with db.connect(settings) as connection:
+        questions = connection.execute("select item_id, topic_id from question order by item_id").fetchall()
+    assert questions == [("q1", "c"), ("q2", "a")]
+
+
 FUTURE = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 BOOLEAN = "expected 0 or 1, true or false, t or f"
 ZONED = "expected a time with its zone, such as 2026-01-31T09:30:00Z or 2026-01-31 18:30:00+09:00"
