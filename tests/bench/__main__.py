@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 from tests.bench.datasets import DATASETS, Dataset
-from tests.bench.engines import ENGINES, ROOT, Engine, Run, Settings, Unavailable, limit_processors
+from tests.bench.engines import ENGINES, ROOT, Engine, Run, Settings, Unavailable, first_processors
 from tests.bench.reference import largest_difference, log_likelihood
 
 OURS = "native"
@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Compare this project's calibration with other packages on simulated data of known truth."""
     try:
-        limit_processors(threads)
+        first_processors(threads)
     except Unavailable as error:
         raise click.UsageError(str(error)) from error
     settings = Settings(points, tolerance, threads)

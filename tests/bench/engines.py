@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,7 +90,7 @@ class Engine:
     needs_dense: bool = True
 
     def run(self, data: Path, dataset: Dataset, settings: Settings) -> Run:
-        """Fit once in a process of its own.
+        """Fit once in a process of its own, on as many processors as threads.
 
         Raises:
             Unavailable: the process failed; the message is the end of its error output.
@@ -102,6 +103,7 @@ class Engine:
             process = subprocess.run(
                 [*self.command, *arguments],
                 env=_environment(settings.threads),
+                preexec_fn=partial(os.sched_setaffinity, 0, first_processors(settings.threads)),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -123,16 +125,16 @@ def _environment(threads: int) -> dict[str, str]:
     )
 
 
-def limit_processors(threads: int) -> None:
-    """Keep this process and its children on the first `threads` processors it may use.
+def first_processors(n: int) -> list[int]:
+    """The first `n` processors that this process may use.
 
     Raises:
         Unavailable: it may use fewer.
     """
     allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < threads:
-        raise Unavailable(f"{threads} threads were asked for and {len(allowed)} processors may be used")
-    os.sched_setaffinity(0, allowed[:threads])
+    if len(allowed) < n:
+        raise Unavailable(f"{n} threads were asked for and {len(allowed)} processors may be used")
+    return allowed[:n]
 
 
 def _call(*command: str) -> None:

@@ -1,0 +1,66 @@
+"""The benchmark itself: a figure in a README is worth what the program behind it is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from tests.bench import __main__ as bench
+from tests.bench.datasets import DATASETS, Dataset
+from tests.bench.engines import ENGINES, Engine, Unavailable
+from tests.bench.reference import largest_difference, log_likelihood
+
+from irt_analytics.irt import Responses, calibrate
+
+SMALL = Dataset("small", 600, 30, 12)
+
+
+def test_every_learner_answers_different_items_in_the_stated_number(tmp_path: Path) -> None:
+    """All engines get the design that the table names."""
+    data = SMALL.write(tmp_path)
+    student = np.fromfile(data / "student.i32", dtype=np.int32)
+    item = np.fromfile(data / "item.u16", dtype=np.uint16)
+    pairs = pd.DataFrame({"student": student, "item": item})
+    assert (pairs.groupby("student")["item"].nunique() == 12).all()
+    assert len(pairs) == SMALL.n_responses == 600 * 12
+    assert item.max() < 30
+
+
+def test_the_common_log_likelihood_is_that_of_the_model(tmp_path: Path) -> None:
+    """Engines are compared at the likelihood they reached, computed apart from all of them."""
+    data = SMALL.write(tmp_path)
+    columns = (
+        np.fromfile(data / name, dtype=dtype)
+        for name, dtype in (("student.i32", np.int32), ("item.u16", np.uint16), ("correct.u8", np.bool_))
+    )
+    fit = calibrate(Responses.from_long(*columns), model="2PL", standard_errors=False)
+    assert log_likelihood(data, fit.items, 61) == pytest.approx(fit.log_likelihood, abs=1e-6)
+    worse = fit.items.assign(a=fit.items["a"] * 1.1)
+    assert log_likelihood(data, worse, 61) < fit.log_likelihood
+    assert largest_difference(worse, fit.items)[0] == pytest.approx(0.1 * fit.items["a"].max())
+
+
+def test_a_peer_that_cannot_be_had_is_reported_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads a comparison from which a rival silently vanished."""
+
+    def refuse() -> None:
+        raise Unavailable("no such thing here")
+
+    monkeypatch.setitem(DATASETS, "a", SMALL)
+    monkeypatch.setitem(ENGINES, "absent", Engine("absent", refuse, ("false",)))
+    monkeypatch.setitem(ENGINES, "broken", Engine("broken", lambda: None, ("sh", "-c", "echo out of luck >&2; exit 3")))
+
+    arguments = ["--data", "a", "--engines", "absent,broken", "--repeats", "1", "--threads", "1"]
+    result = CliRunner().invoke(bench.main, [*arguments, "--folder", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    rows = {row["engine"]: row for row in json.loads((tmp_path / "results.json").read_text())}
+    assert rows["absent"]["reason"] == "no such thing here"
+    assert "out of luck" in rows["broken"]["reason"]
+    own = rows["irt-analytics"]
+    assert own["converged"]
+    assert {"data", "engine", "version", "seconds", "peak_mb", "ratio"} <= own.keys()
+    assert (tmp_path / "results.png").stat().st_size > 0
+    assert "not measured: no such thing here" in result.output
