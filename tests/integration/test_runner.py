@@ -148,6 +148,7 @@ def test_two_runs_of_the_same_job_never_interleave(
         assert run(settings, "write", lock=lock) == 75
         assert items(database_url) == []
         assert run(settings, "write", lock=lock, days_later=1) == next_day
+        other.execute("select pg_advisory_unlock_all()")  # the server notices a closed connection only later
     assert run(settings, "again", lock=lock) == 0
     assert items(database_url) == OTHER_ROWS
 

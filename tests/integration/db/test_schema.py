@@ -280,6 +280,19 @@ def test_prepare_schema_killed_in_the_middle_leaves_nothing_and_runs_again(empty
         assert connection.execute("select job, status from job_run").fetchall() == [("prepare_schema", "success")]
 
 
+def test_first_run_with_a_source_that_does_not_fit_says_so(empty_database_url: str) -> None:
+    """Bad configuration ends with 64 and its words, also where there is no table job_run yet to record it."""
+    environment = os.environ | {"DATABASE_URL": empty_database_url, "PYTHONPATH": str(INCLUDE)}
+    command = [sys.executable, "-m", "irt_analytics", "prepare_schema", "--as-of", "2026-01-07"]
+    run = subprocess.run(
+        command, env=environment | {"ATTEMPT_SOURCE": "exam_jsonb"}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 64
+    assert 'reads a table that this database lacks: relation "exam_result" does not exist' in run.stderr
+    with db.connect(settings_of(empty_database_url)) as connection:
+        assert catalog(connection) == []
+
+
 def test_schema_of_an_ordinary_user_without_superuser_rights(empty_database_url: str) -> None:
     """Managed PostgreSQL hands out no superuser, and some platforms keep one schema a product."""
     with psycopg.connect(empty_database_url, autocommit=True) as admin:
