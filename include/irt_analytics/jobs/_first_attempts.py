@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
-from irt_analytics.runner import JobContext
+from irt_analytics.runner import JobContext, JobRecord
 
 #: Learners are hashed into this many buckets; a shard is a run of whole buckets.
 BUCKETS = 1024
@@ -20,6 +20,23 @@ BUCKETS = 1024
 ATTEMPTS_A_SHARD = 1_000_000
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class InvalidAnswers:
+    """Numbers of first attempts that say nothing about ability; an answer is counted once."""
+
+    timed_out: int = 0
+    rapid: int = 0
+
+    def __add__(self, other: InvalidAnswers) -> InvalidAnswers:
+        return InvalidAnswers(self.timed_out + other.timed_out, self.rapid + other.rapid)
+
+    def exclude_from(self, record: JobRecord, invalid_answers: Literal["missing", "wrong"]) -> None:
+        """Put the numbers, and what the answers counted as, into the job's record."""
+        counted_as = f"counted as {invalid_answers}"
+        record.exclude("timed-out answers", self.timed_out, counted_as)
+        record.exclude("rapid answers", self.rapid, f"{counted_as}; under a tenth of the item's median time")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +119,20 @@ class FirstAttempts:
         median = pd.Series(self.time_ms[recorded]).groupby(self.item[recorded]).median()
         return median.reindex(np.arange(len(self.item_ids))).to_numpy(dtype=np.float64)
 
+    def judge(
+        self, median_times: NDArray[np.float64], invalid_answers: Literal["missing", "wrong"]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], InvalidAnswers]:
+        """Which answers are evidence of ability, whether they count as correct, and how many are invalid.
+
+        Args:
+            median_times: in milliseconds, one for each of `item_ids`, NaN where unknown.
+            invalid_answers: what timed-out and rapid answers count as.
+        """
+        rapid = self.rapid(median_times)
+        invalid = self.timed_out | rapid
+        valid = ~invalid if invalid_answers == "missing" else np.ones_like(invalid)
+        return valid, self.correct & ~invalid, InvalidAnswers(int(self.timed_out.sum()), int(rapid.sum()))
+
     def rapid(self, median_times: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which answers took under a tenth of their item's median time; none where either is not recorded.
 
@@ -114,7 +145,6 @@ class FirstAttempts:
 def _encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     """Position of every text among the sorted, unique ones."""
     encoded = column.dictionary_encode().combine_chunks()
-
     ids = pd.Index(encoded.dictionary.to_pandas(), dtype="str")
     order = ids.argsort()
     rank = np.empty(len(ids), dtype=np.int32)
@@ -129,8 +159,8 @@ def learner_shards(rows: int, asked: int) -> list[list[int]]:
 
 
 def read_shards(context: JobContext, query: str, shards: list[list[int]], **params: Any) -> Iterator[FirstAttempts]:
-    """Read the first attempts of a query, shard after shard, and count them as read."""
+    """Read the first attempts of a query, shard after shard."""
     for buckets in shards:
-        table = db.read_arrow(context.settings, query, tenant_id=context.tenant, buckets=buckets, **params)
-        context.record.read("attempt", table.num_rows)
-        yield FirstAttempts.from_arrow(table)
+        yield FirstAttempts.from_arrow(
+            db.read_arrow(context.settings, query, tenant_id=context.tenant, buckets=buckets, **params)
+        )

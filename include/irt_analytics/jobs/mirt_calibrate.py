@@ -238,14 +238,10 @@ def _load_evidence(context: JobContext, window: Window) -> Evidence:
             parts.append(part)
             progress.advance(1)
     attempts = FirstAttempts.concat(parts)
+    record.read("attempt", len(attempts))
     median_times = attempts.median_times()
-    rapid = attempts.rapid(median_times)
-    counted_as = f"counted as {params.invalid_answers}"
-    record.exclude("timed-out answers", int(attempts.timed_out.sum()), counted_as)
-    record.exclude("rapid answers", int(rapid.sum()), f"{counted_as}; under a tenth of the item's median time")
-    invalid = attempts.timed_out | rapid
-    valid = ~invalid if params.invalid_answers == "missing" else np.ones_like(invalid)
-    correct = attempts.correct & ~invalid
+    valid, correct, invalid = attempts.judge(median_times, params.invalid_answers)
+    invalid.exclude_from(record, params.invalid_answers)
 
     few = _count(attempts.student, valid, len(attempts.student_ids)) < params.min_answers_learner
     record.exclude(

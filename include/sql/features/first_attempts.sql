@@ -1,14 +1,13 @@
--- One row a first attempt on an item of the bank within [first_day, as_of], of the learners in some hash buckets: all
--- that weekly and per-topic theta read.
+-- One row a first attempt on an item of the bank within [first_day, as_of], of the learners in some hash buckets; day
+-- counts from first_day.
 select
     first_attempt.student_id,
     first_attempt.item_id,
     first_attempt.topic_id,
     first_attempt.correct,
-    (first_attempt.completed_at at time zone 'UTC')::date as day,
+    (first_attempt.completed_at at time zone 'UTC')::date - %(first_day)s::date as day,
     first_attempt.response_time_ms,
-    coalesce(first_attempt.timed_out, false) as timed_out,
-    (hashtextextended(first_attempt.student_id, 0) & 1023)::int as bucket
+    coalesce(first_attempt.timed_out, false) as timed_out
 from first_attempts(%(tenant_id)s, %(first_day)s::date, %(as_of)s::date) as first_attempt
 join published_items(%(tenant_id)s, %(as_of)s::date) as bank using (item_id)
 where (hashtextextended(first_attempt.student_id, 0) & 1023) = any(%(buckets)s::bigint[])

@@ -1,8 +1,7 @@
--- One row: the calibration published by a day, with the days it read and the latent distribution it left.
+-- One row: the calibration published by a day, with the first day it read and the latent distribution it left.
 select
     run_id,
     window_start,
-    window_end,
     latent_mean,
     latent_sd
 from mirt_fit_meta
