@@ -1,0 +1,327 @@
+"""The report's figures: calm, direct labels, readable in grey, the same bytes for the same data."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from irt_analytics.report import fonts
+from irt_analytics.report.bank import MISFIT, Coverage, Review
+from irt_analytics.report.facts import Item, KpiWeek, LearnerWeek, ThetaWeek
+from irt_analytics.report.markup import visible
+from irt_analytics.report.texts import Texts
+
+WIDTH = 7.2  # inches: the width of the text on paper
+
+INK, MUTED, RULE = "#1d2733", "#66717f", "#dfe3e8"
+ACCENT, BAND, LIGHT = "#1f5582", "#c9d8e6", "#8fa9c0"
+ALERT = "#b4491c"
+
+_BOLD = 700
+
+_STYLE: Any = {
+    "font.family": list(fonts.FAMILIES),
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "axes.titleweight": _BOLD,
+    "axes.titlelocation": "left",
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "path",
+    "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a dollar sign in an id is a dollar sign
+}
+
+
+@contextmanager
+def _drawing(salt: str) -> Iterator[None]:
+    """Set the report's style and turn every warning of matplotlib, such as a missing glyph, into an error."""
+    _register_fonts()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def _register_fonts() -> None:
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in fonts.files():
+        if str(path) not in known:
+            font_manager.fontManager.addfont(path)
+            if path.stem.endswith("Bold"):  # NanumGothic's bold calls itself 600; matplotlib would warn at every text
+                font_manager.fontManager.ttflist[-1] = replace(font_manager.fontManager.ttflist[-1], weight=_BOLD)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Draws the figures of one report into a folder; each method returns the file's path relative to it."""
+
+    folder: Path
+    texts: Texts
+
+    def _draw(self, name: str, height: float, paint: Callable[[Figure], None]) -> str:
+        path = self.folder / f"{name}.svg"
+        with _drawing(name):
+            figure = Figure(figsize=(WIDTH, height))
+            paint(figure)
+            figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        return path.name
+
+    def theta_trend(self, weeks: Sequence[ThetaWeek]) -> str:
+        """Mean ability by week with its 95 % interval, and the number of learners behind each point."""
+
+        def paint(figure: Figure) -> None:
+            axes = figure.subplots()
+            x = [week.week_start for week in weeks]
+            mean = np.array([week.mean for week in weeks])
+            half = 1.96 * np.array([week.se for week in weeks])
+            _band(axes, x, mean - half, mean + half)
+            axes.plot(x, mean, color=ACCENT, marker="o", markersize=3.5)  # type: ignore[arg-type]
+            _label_end(axes, x[-1], mean[-1], self.texts.number(float(mean[-1]), signed=True))
+            axes.set_ylabel(self.texts("axis.theta"))
+            self._weeks(axes, x)
+            self._counts(axes, x, [week.n_learners for week in weeks])
+
+        return self._draw("theta-trend", 2.7, paint)
+
+    def kpi_trends(self, series: Sequence[tuple[str, Sequence[KpiWeek]]]) -> str:
+        """Median and middle half of each KPI by week, one panel a KPI."""
+
+        def paint(figure: Figure) -> None:
+            rows = (len(series) + 1) // 2
+            panels = figure.subplots(rows, 2, squeeze=False, sharex=True)
+            for axes, (kpi, weeks) in zip(panels.flat, series, strict=False):
+                x = [week.week_start for week in weeks]
+                median = np.array([week.median for week in weeks], dtype=float)
+                low, high = (np.array([getattr(week, name) for week in weeks], dtype=float) for name in ("p25", "p75"))
+                _band(axes, x, low, high)
+                axes.plot(x, median, color=ACCENT, marker="o", markersize=3)
+                signed = kpi in {"i_t", "i_t_accuracy", "e_t"}
+                _label_end(axes, x[-1], median[-1], self.texts.number(float(median[-1]), signed=signed))
+                if signed:
+                    axes.axhline(0, color=MUTED, linewidth=0.8)
+                axes.set_title(self.texts(f"kpi.{kpi}.name"))
+                axes.set_ylabel(self.texts(f"kpi.{kpi}.unit"))
+                self._weeks(axes, x, most=5)
+            for axes in panels.flat[len(series) :]:
+                axes.set_visible(False)
+            for axes in panels.flat:
+                axes.xaxis.set_tick_params(labelbottom=True)
+
+        return self._draw("kpi-trends", 1.9 * ((len(series) + 1) // 2), paint)
+
+    def information(self, covered: Coverage, items: Sequence[Item], abilities: Sequence[float]) -> str:
+        """Test information over ability, above the learners' abilities and the items' difficulties."""
+
+        def paint(figure: Figure) -> None:
+            above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+            above.axvspan(covered.low, covered.high, color=BAND, alpha=0.45, linewidth=0)
+            above.plot(covered.theta, covered.information, color=ACCENT)
+            above.set_ylim(0, float(covered.information.max()) * 1.18)
+            above.annotate(
+                self.texts("chart.information.range"),
+                ((covered.low + covered.high) / 2, float(covered.information.max()) * 1.1),
+                ha="center",
+                va="center",
+                color=ACCENT,
+            )
+            above.set_ylabel(self.texts("axis.information"))
+            bins = np.arange(-4, 4.01, 0.25)
+            if abilities:
+                learners = np.clip(np.array(abilities), -4, 4)
+                below.hist(learners, bins=bins, color=LIGHT, rwidth=0.86)
+            below.set_ylabel(self.texts("axis.learners"))
+            top = below.get_ylim()[1]
+            difficulty = np.clip([item.b for item in items], -4, 4)
+            below.plot(difficulty, np.full(len(items), -0.09 * top), "|", color=INK, markersize=6, alpha=0.55, mew=0.8)
+            below.set_ylim(-0.18 * top, top)
+            below.set_yticks([tick for tick in below.get_yticks() if 0 <= tick <= top])
+            below.set_xlabel(self.texts("axis.theta_items"))
+            below.set_xlim(-4, 4)
+            _signed_ticks(below, self.texts)
+
+        return self._draw("test-information", 3.7, paint)
+
+    def item_map(self, items: Sequence[Item], reviews: Sequence[Review]) -> str:
+        """Discrimination and fit over difficulty; items to look at stand out, the first of them by name."""
+
+        def paint(figure: Figure) -> None:
+            rasch = all(item.se_a is None for item in items)
+            panels = figure.subplots(1, 1 if rasch else 2, squeeze=False)[0]
+            flagged = {review.item.item_id for review in reviews}
+            plain = [item for item in items if item.item_id not in flagged]
+            names: tuple[str, ...] = ("outfit",) if rasch else ("a", "outfit")
+            for axes, name in zip(panels, names, strict=True):
+                drawn = [item for item in plain if getattr(item, name) is not None]
+                axes.plot(
+                    [item.b for item in drawn], [getattr(item, name) for item in drawn], "o", color=LIGHT, ms=3.2, mew=0
+                )
+                marked = [review.item for review in reviews if getattr(review.item, name) is not None]
+                axes.plot(
+                    [item.b for item in marked], [getattr(item, name) for item in marked], "D", color=ALERT, ms=4.5
+                )
+                if name == "outfit":
+                    for level in (1 / MISFIT, MISFIT):
+                        axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+                _label_apart(axes, [(item.b, getattr(item, name), visible(item.item_id)) for item in marked[:6]])
+                axes.set_xlabel(self.texts("axis.difficulty"))
+                axes.set_title(self.texts(f"chart.items.{name}"))
+                axes.grid(axis="x")
+                axes.margins(x=0.08, y=0.12)
+
+        return self._draw("item-map", 3.0, paint)
+
+    def anchors(self, pairs: Sequence[tuple[Item, Item]]) -> str:
+        """Difficulty of the anchors before and now; those on the line did not move."""
+
+        def paint(figure: Figure) -> None:
+            axes = figure.subplots()
+            ends = np.array([[before.b, now.b] for before, now in pairs])
+            low, high = float(ends.min()) - 0.3, float(ends.max()) + 0.3
+            axes.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+            stable = [pair for pair in pairs if not pair[1].drifted]
+            drifted = [pair for pair in pairs if pair[1].drifted]
+            axes.plot([b.b for b, _ in stable], [n.b for _, n in stable], "o", color=ACCENT, ms=4.5, mew=0, alpha=0.85)
+            axes.plot([b.b for b, _ in drifted], [n.b for _, n in drifted], "D", color=ALERT, ms=5)
+            _label_apart(axes, [(before.b, now.b, visible(now.item_id)) for before, now in drifted[:8]])
+            axes.set_xlabel(self.texts("axis.difficulty_before"))
+            axes.set_ylabel(self.texts("axis.difficulty_now"))
+            axes.set_xlim(low, high)
+            axes.set_ylim(low, high)
+            axes.grid(axis="x")
+
+        return self._draw("anchors", 3.2, paint)
+
+    def segments(self, features: Sequence[str], groups: Sequence[tuple[str, Sequence[float]]]) -> str:
+        """Each segment's centroid: how far it lies from the average learner, feature by feature."""
+        columns = 2 if len(groups) in {2, 4} else min(3, len(groups))
+        rows = -(-len(groups) // columns)
+
+        def paint(figure: Figure) -> None:
+            panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+            y = np.arange(len(features))[::-1]
+            for axes, (title, centroid) in zip(panels.flat, groups, strict=False):
+                values = np.array(centroid)
+                axes.hlines(y, 0, values, color=BAND, linewidth=4.5)
+                axes.axvline(0, color=MUTED, linewidth=0.8)
+                strong = np.abs(values) >= 0.5
+                axes.plot(values[strong], y[strong], "o", color=ACCENT, ms=5)
+                axes.plot(values[~strong], y[~strong], "o", color=ACCENT, ms=4, mfc="white")
+                axes.set_title(title)
+                axes.set_yticks(y, features)
+                axes.grid(visible=False)
+                axes.spines["bottom"].set_visible(False)
+            for axes in panels.flat[len(groups) :]:
+                axes.set_visible(False)
+            for axes in panels.flat[max(0, len(groups) - columns) : len(groups)]:
+                axes.set_xlabel(self.texts("axis.deviation"))
+                axes.xaxis.set_tick_params(labelbottom=True)
+                _signed_ticks(axes, self.texts)
+            panels[0, 0].set_ylim(-0.7, len(features) - 0.3)
+
+        return self._draw("segments", 0.55 + rows * (0.35 + 0.2 * len(features)), paint)
+
+    def learner_trend(self, name: str, weeks: Sequence[LearnerWeek], goal: float | None) -> str:
+        """One learner's ability by week with its 95 % interval; the goal as a line."""
+
+        def paint(figure: Figure) -> None:
+            # Hundreds of these are drawn: one axes at a fixed place is drawn in half the time.
+            figure.set_layout_engine("none")
+            axes = figure.add_axes((0.065, 0.23, 0.865, 0.74))
+            x = [week.week_start for week in weeks]
+            theta = np.array([week.m for week in weeks])
+            half = 1.96 * np.array([week.s for week in weeks])
+            axes.vlines(x, theta - half, theta + half, color=BAND, linewidth=3.5)  # type: ignore[arg-type]
+            axes.plot(x, theta, color=ACCENT, marker="o", markersize=3.5)  # type: ignore[arg-type]
+            _label_end(axes, x[-1], theta[-1], self.texts.number(float(theta[-1]), signed=True))
+            if goal is not None:
+                axes.axhline(goal, color=ALERT, linewidth=1, linestyle=(0, (4, 3)))
+                axes.annotate(
+                    self.texts("chart.learner.goal", value=self.texts.number(goal, signed=True)),
+                    (0.005, goal),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    color=ALERT,
+                )
+            axes.set_ylabel(self.texts("axis.theta"))
+            self._weeks(axes, x)
+            self._counts(axes, x, [week.n for week in weeks], "chart.answers")
+
+        return self._draw(name, 2.4, paint)
+
+    def _weeks(self, axes: Axes, weeks: Sequence[date], most: int = 9) -> None:
+        step = max(1, -(-len(weeks) // most))
+        shown = list(weeks)[::-1][::step][::-1]
+        axes.set_xticks(shown, [self.texts.short_day(day) for day in shown])  # type: ignore[arg-type]
+        _signed_ticks(axes, self.texts, which="y")
+
+    def _counts(self, axes: Axes, weeks: Sequence[date], counts: Sequence[int], key: str = "chart.learners") -> None:
+        """Write the number behind every labelled week under its date."""
+        of = dict(zip(weeks, counts, strict=True))
+        ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+        shown = [day for day in weeks if self.texts.short_day(day) in ticks]
+        labels = [f"{self.texts.short_day(day)}\nn = {self.texts.count(of[day])}" for day in shown]
+        axes.set_xticks(shown, labels)  # type: ignore[arg-type]
+        axes.set_xlabel(self.texts(key))
+
+
+def _band(axes: Axes, x: Sequence[date], low: Any, high: Any) -> None:
+    axes.fill_between(x, low, high, color=BAND, linewidth=0)  # type: ignore[arg-type]
+
+
+def _label_end(axes: Axes, x: date, y: float, label: str) -> None:
+    axes.annotate(
+        label,
+        (x, y),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        color=ACCENT,
+        fontweight=_BOLD,
+        annotation_clip=False,
+    )
+
+
+def _label_apart(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Label points, those near each other on different sides."""
+    middle = sum(axes.get_xlim()) / 2
+    for index, (x, y, label) in enumerate(sorted(points)):
+        dx, ha = (6, "left") if x < middle else (-6, "right")
+        dy = 4 if index % 2 else -9
+        short = label if len(label) <= 18 else f"{label[:17]}…"
+        axes.annotate(short, (x, y), xytext=(dx, dy), textcoords="offset points", ha=ha, fontsize=7.5, color=INK)
+
+
+def _signed_ticks(axes: Axes, texts: Texts, which: Literal["x", "y"] = "x") -> None:
+    """Write tick labels with a true minus and as many decimals as the ticks need; call it when all is drawn."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+    steps = np.diff(ticks)
+    decimals = max(0, math.ceil(-math.log10(steps.min()) - 1e-9)) if len(steps) else 1
+    axis.set_ticks(ticks, [texts.number(float(tick), decimals) for tick in ticks])

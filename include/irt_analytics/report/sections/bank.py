@@ -1,0 +1,102 @@
+"""Health of the item bank."""
+
+from irt_analytics.report.bank import Review, coverage, review_items
+from irt_analytics.report.document import Block, Card, Cards, Chart, Column, Section, Table, Words
+from irt_analytics.report.facts import MIN_GROUP, Facts
+from irt_analytics.report.figures import Studio
+from irt_analytics.report.markup import visible
+from irt_analytics.report.texts import Texts
+
+#: Items listed; the CSV file beside the report has them all.
+LISTED = 25
+
+
+def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
+    """Return the section of the item bank; without a published bank it says so."""
+    if not facts.items:
+        return Section("bank", texts("bank.title"), [Words(texts("bank.none"))])
+    reviews = review_items(facts.items)
+    blocks: list[Block] = [
+        Words(texts("bank.lead"), "lead"),
+        _statuses(facts, texts),
+        _information(facts, texts, studio),
+        Chart(
+            texts("bank.items.message", count=len(reviews), of=len(facts.items))
+            if reviews
+            else texts("bank.items.clean", count=len(facts.items)),
+            texts("bank.items.alt", count=len(facts.items)),
+            studio.item_map(facts.items, reviews),
+            texts("bank.items.note", count=len(facts.items)),
+        ),
+    ]
+    if reviews:
+        blocks.append(_table(reviews, texts))
+        blocks.append(Words(texts("bank.rules"), "small"))
+    return Section("bank", texts("bank.title"), blocks)
+
+
+def _statuses(facts: Facts, texts: Texts) -> Cards:
+    counts = {
+        status: sum(item.status == status for item in facts.items) for status in ("estimated", "frozen", "provisional")
+    }
+    anchors = sum(item.anchor for item in facts.items)
+    cards = [
+        Card(texts(f"bank.status.{status}.label"), texts.count(count), texts(f"bank.status.{status}.note"))
+        for status, count in counts.items()
+    ]
+    cards.append(Card(texts("bank.status.anchor.label"), texts.count(anchors), texts("bank.status.anchor.note")))
+    return Cards(cards)
+
+
+def _information(facts: Facts, texts: Texts, studio: Studio) -> Chart:
+    thetas = [ability.theta for ability in facts.abilities]
+    learners = thetas if len(thetas) >= MIN_GROUP else []
+    covered = coverage(facts.items, learners)
+    peak = texts.number(covered.peak, 1, signed=True)
+    message = (
+        texts("bank.information.message", peak=peak, outside=texts.percent(covered.share_outside))
+        if covered.share_outside is not None
+        else texts("bank.information.alone", peak=peak)
+    )
+    return Chart(
+        message,
+        texts("bank.information.alt", peak=peak),
+        studio.information(covered, facts.items, learners),
+        texts("bank.information.note", items=len(facts.items), learners=len(learners)),
+    )
+
+
+def _table(reviews: list[Review], texts: Texts) -> Table:
+    columns = [
+        Column(texts("bank.columns.rank"), "right", 5),
+        Column(texts("bank.columns.item"), "left", 17),
+        Column("a", "right", 7),
+        Column("b", "right", 7),
+        Column(texts("bank.columns.outfit"), "right", 8),
+        Column(texts("bank.columns.p_value"), "right", 9),
+        Column(texts("bank.columns.n"), "right", 9),
+        Column(texts("bank.columns.why"), "left", 38),
+    ]
+    rows = []
+    for rank, review in enumerate(reviews[:LISTED], start=1):
+        item = review.item
+        rows.append(
+            [
+                texts.count(rank),
+                visible(item.item_id),
+                texts.number(item.a),
+                texts.number(item.b),
+                texts.number(item.outfit),
+                texts.percent(item.p_value),
+                texts.count(item.n_responses),
+                texts("format.sentence").join(texts(f"review.{reason}") for reason in review.reasons),
+            ]
+        )
+    rest = len(reviews) - len(rows)
+    return Table(
+        "items",
+        texts("bank.table", shown=len(rows), count=len(reviews)),
+        columns,
+        rows,
+        texts("bank.rest", count=rest) if rest else "",
+    )
