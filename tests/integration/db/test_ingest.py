@@ -169,6 +169,25 @@ def test_reloading_replaces_the_tenant_s_log_and_keeps_tags_and_other_tenants(
     ]
 
 
+def test_indexes_of_the_log_are_there_after_a_load_and_after_a_refused_one(settings: Settings, tmp_path: Path) -> None:
+    """Without them every job would read the whole log for one learner."""
+
+    def indexes() -> list[tuple[Any, ...]]:
+        with db.connect(settings) as connection:
+            return connection.execute(
+                "select indexname, indexdef from pg_indexes where tablename = 'attempt_log' order by indexname"
+            ).fetchall()
+
+    before = indexes()
+    assert len(before) == 2
+    load_log(settings, csv_file(tmp_path, GOOD))
+    assert indexes() == before
+    with pytest.raises(ConfigurationError):
+        load_log(settings, csv_file(tmp_path, GOOD, GOOD))
+    assert indexes() == before
+    assert answers(settings, "student_id") == [("s1",)]
+
+
 def test_item_answered_under_several_topics_belongs_to_its_most_frequent(settings: Settings, tmp_path: Path) -> None:
     topics = ["b", "a", "c", "c"]
     rows = [f"s{n},q1,{topic},1,2026-01-05T10:00:00Z" for n, topic in enumerate(topics)]
