@@ -154,10 +154,10 @@ def find_uv() -> str:
     Raises:
         Unavailable: there is none.
     """
-    own = ROOT / ".demo" / "bin" / "uv"
+    own = ROOT / ".demo" / "uv" / "bin" / "uv"
     found = os.environ.get("UV") or (str(own) if own.exists() else shutil.which("uv"))
     if not found:
-        raise Unavailable("uv was found neither in the variable UV nor in .demo/bin nor on PATH")
+        raise Unavailable("uv was found neither in the variable UV nor in .demo/uv/bin nor on PATH")
     return found
 
 
@@ -166,7 +166,7 @@ def install_python_peers() -> None:
     uv = find_uv()
     python = PEERS / "bin" / "python"
     if not python.exists():
-        _call(uv, "venv", "--quiet", "--allow-existing", str(PEERS))
+        _call(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(PEERS))
     requirements = str(Path(__file__).parent / "requirements.txt")
     _call(uv, "pip", "install", "--quiet", "--python", str(python), "--requirement", requirements)
 
