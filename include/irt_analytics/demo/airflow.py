@@ -43,6 +43,10 @@ class AirflowError(PipelineError):
     exit_code = 1
 
 
+class UnreachableError(AirflowError):
+    """Airflow's API server does not answer."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A process that was started here; its creation time tells it from a later process of the same id."""
@@ -253,7 +257,7 @@ class Airflow:
                 client = client or self._connect()
                 if client.ready(since):
                     return client
-            except httpx.TransportError:
+            except UnreachableError:
                 pass  # not listening yet
             if time.monotonic() > deadline:
                 raise AirflowError(
@@ -264,8 +268,10 @@ class Airflow:
 
     def _connect(self) -> "Client":
         # The first call of a task's API builds its routes for seconds: now, while the other services start.
-        httpx.get(f"{self.url}/execution/health", timeout=START_SECONDS, trust_env=False).raise_for_status()
-        return Client(self.url, self.place.secrets.password)
+        client = Client(self.url)
+        client.request("GET", "/execution/health", timeout=START_SECONDS)
+        client.log_in(self.place.secrets.password)
+        return client
 
     def task_log(self, run_id: str, task_id: str, try_number: int) -> Path:
         """The log file of a try of a task."""
@@ -282,18 +288,34 @@ class Airflow:
 class Client:
     """Airflow's REST API as the demo's user."""
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
-        token = self._http.post("/auth/token", json={"username": USER, "password": password})
-        token.raise_for_status()
-        self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
 
-    def _call(self, method: str, path: str, **arguments: Any) -> Json:
-        answer = self._http.request(method, f"/api/v2{path}", **arguments)
+    def log_in(self, password: str) -> None:
+        """Become the demo's user."""
+        token = self.request("POST", "/auth/token", json={"username": USER, "password": password})
+        self._http.headers["Authorization"] = f"Bearer {token['access_token']}"
+
+    def request(self, method: str, path: str, **arguments: Any) -> Json:
+        """Send a request and return what was answered.
+
+        Raises:
+            UnreachableError: there is no answer.
+            AirflowError: the answer is a refusal; shows it.
+        """
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"Airflow does not answer {method} {path} ({type(error).__name__}); see .demo/logs/api-server.log"
+            ) from None
         if answer.is_error:
             raise AirflowError(f"Airflow refused {method} {path} ({answer.status_code}): {answer.text}")
         found: Json = answer.json()
         return found
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Json:
+        return self.request(method, f"/api/v2{path}", **arguments)
 
     def ready(self, since: datetime | None) -> bool:
         """Say whether the services are healthy and the Dag was parsed after `since` (None: ever)."""
@@ -303,11 +325,8 @@ class Client:
         for error in self._call("GET", "/importErrors")["import_errors"]:
             if since is None or datetime.fromisoformat(error["timestamp"]) >= since:
                 raise AirflowError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")
-        answer = self._http.get(f"/api/v2/dags/{DAG_ID}")
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return False
-        answer.raise_for_status()
-        parsed = answer.json()["last_parsed_time"]
+        known = self._call("GET", "/dags", params={"dag_id_pattern": DAG_ID, "exclude_stale": False})["dags"]
+        parsed = next((dag["last_parsed_time"] for dag in known if dag["dag_id"] == DAG_ID), None)
         return parsed is not None and (since is None or datetime.fromisoformat(parsed) >= since)
 
     def pause(self, paused: bool) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from irt_analytics.cli import parse_day
-from irt_analytics.demo.airflow import DAG_ID, USER, Airflow, Client
+from irt_analytics.demo.airflow import DAG_ID, USER, Airflow, Client, UnreachableError
 from irt_analytics.demo.dataset import TENANT, Dataset, Span, own_log, provide, simulated
 from irt_analytics.demo.follow import Outcome, follow
 from irt_analytics.demo.place import Place, write_private
@@ -122,16 +122,14 @@ def _run_once(airflow: Airflow, client: Client, as_of: date) -> Outcome:
     """Run the Dag for a day, its own schedule at rest, and follow it to its end."""
     _echo(f"running {DAG_ID} for {as_of}")
     client.pause(False)
+    run_id = client.trigger({"as_of": as_of.isoformat(), "tenant": TENANT})
     try:
-        run_id = client.trigger({"as_of": as_of.isoformat(), "tenant": TENANT})
-        try:
-            return follow(airflow, client, run_id)
-        except BaseException:
+        return follow(airflow, client, run_id)
+    except BaseException:
+        with suppress(UnreachableError):  # then the next start finds the run unfinished, and ends it
             if client.run_state(run_id) not in ("success", "failed"):
                 client.fail_run(run_id)  # ends its tasks, too: nothing of an interrupted demo runs on
-            raise
-    finally:
-        client.pause(True)
+        raise
 
 
 def _start(airflow: Airflow, postgres: Postgres, *, port: int | None, scheduled: bool) -> Client:
