@@ -35,7 +35,14 @@ class TemporaryError(PipelineError):
 
 
 class Skip(Exception):  # noqa: N818 - the end of a job, not an error
-    """The data is honestly too small for this job; the run records the reason and goes on."""
+    """The data is honestly too small for this job; the run records the reason and goes on.
+
+    `keep_writes`: what the job has written (an earlier try's rows taken away, say) is committed.
+    """
+
+    def __init__(self, message: str, *, keep_writes: bool = False) -> None:
+        super().__init__(message)
+        self.keep_writes = keep_writes
 
 
 class Terminated(KeyboardInterrupt):

@@ -106,8 +106,8 @@ def _run_locked(
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
                 job.run(JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id))
-            except RefusedError as refused:
-                if refused.keep_writes and not dry_run:
+            except (RefusedError, Skip) as ended:
+                if ended.keep_writes and not dry_run:
                     connection.commit()
                 raise
             if sum(record.rows_read.values()) and not sum(record.rows_written.values()):
@@ -122,10 +122,10 @@ def _run_locked(
         logger.warning("%s skipped: %s", job.name, skip)
         run.close("skipped", 0, reason=str(skip))
     except Terminated:
-        run.close("failed", Terminated.exit_code, error="terminated by SIGTERM")
+        run.close_if_reachable("failed", Terminated.exit_code, error="terminated by SIGTERM")
         raise
     except PipelineError as error:
-        run.close("failed", error.exit_code, error=str(error))
+        run.close_if_reachable("failed", error.exit_code, error=str(error))
         raise
     except psycopg.OperationalError as error:
         run.close_if_reachable("failed", TemporaryError.exit_code, error=str(error))

@@ -14,11 +14,10 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
-from psycopg import sql
 
 from irt_analytics import db
 from irt_analytics.errors import Skip
-from irt_analytics.jobs._first_attempts import ATTEMPTS_A_SHARD, RAPID_SHARE
+from irt_analytics.jobs._first_attempts import ATTEMPTS_A_SHARD
 from irt_analytics.jobs._growth import (
     ANSWERS_A_FORTNIGHT,
     Z95,
@@ -27,6 +26,7 @@ from irt_analytics.jobs._growth import (
     growth_in_accuracy,
     posterior_growth,
 )
+from irt_analytics.jobs._windows import create, prepare_answers
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
@@ -39,8 +39,6 @@ OTHERS_AN_ITEM = 5
 ANSWERS_A_LONG_WINDOW = 15
 #: Items that resolution needs.
 ITEMS_TRIED_AGAIN = 5
-#: Memory of one sort or hash of the database while the windows are prepared.
-WORK_MEMORY = "128MB"
 
 _SCORED_ANSWER = {"learner": pa.int32(), "item": pa.int32(), "day": pa.int32(), "correct": pa.int8()}
 
@@ -63,43 +61,26 @@ def run(context: JobContext) -> None:
             ("e_t", {"answers_needed": ANSWERS_A_LONG_WINDOW}),
             ("r_t", {"items_needed": ITEMS_TRIED_AGAIN}),
         ):
-            db.execute(connection, f"kpis/{name}", z=Z95, **minimum)
-            connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"kpi_{name}")))
+            create(context, f"kpis/{name}", f"kpi_{name}", z=Z95, **minimum)
             progress.advance(1, name)
 
     db.ensure_partitions(connection, [context.as_of])
-    record.wrote("weekly_kpi", db.execute(connection, "kpis/save", **day))
+    written = db.execute(connection, "kpis/save", **day)
     db.execute(connection, "kpis/delete_gone", **day)
     db.execute(connection, "kpis/blank_gone", **day)
+    record.wrote("weekly_kpi", written)
+    if not written:
+        raise Skip(f"no answer from {first_day} to {context.as_of}", keep_writes=True)
 
 
 def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> int:
-    """Make the temporary tables that every KPI reads; return the number of first attempts that theta may use.
-
-    Raises:
-        Skip: there is no answer within the windows.
-    """
-    connection, record = context.connection, context.record
-    connection.execute("select set_config('work_mem', %s, true)", (WORK_MEMORY,))
-    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
-    evidence = {"rapid_share": RAPID_SHARE, "invalid_answers": context.params.invalid_answers}
-    steps: dict[str, dict[str, Any]] = {
-        "week": {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()},
-        "learner": days,
-        "bank": {"tenant_id": context.tenant, "as_of": context.as_of},
-        "answer": days | evidence,
-        "session_day": {},
-        "first_attempt": days | evidence,
-        "learner_week": {},
-    }
-    with track("windows prepared", len(steps)) as progress:
-        for name, params in steps.items():
-            rows = db.execute(connection, f"kpis/create_{name}", **params)
-            if name == "learner" and not rows:
-                raise Skip(f"no answer from {first_day} to {context.as_of}")
-            connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"kpi_{name}")))
-            progress.advance(1, name)
-    counts = db.read_frame(connection, "kpis/prepared").iloc[0]
+    """Make the temporary tables that every KPI reads; return the number of first attempts that theta may use."""
+    record = context.record
+    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
+    prepare_answers(context, first_day)
+    create(context, "kpis/create_week", "kpi_week", **week_days)
+    create(context, "kpis/create_learner_week", "kpi_learner_week")
+    counts = db.read_frame(context.connection, "kpis/prepared").iloc[0]
     record.read("attempt", int(counts["answers"]))
     record.read("published_items", int(counts["items"]))
     counted_as = f"first attempts counted as {context.params.invalid_answers}"

@@ -32,12 +32,20 @@ item_weeks as (
     group by kpi_week.week_start, item_days.item_id
 ),
 
+-- Only answers to items that are not in the bank can be enough here and too few for theta.
+off_bank as (
+    select distinct learner
+    from kpi_first_attempt
+    where item is null and outcome is not null
+),
+
 without_theta as (
     select
         kpi_learner_week.learner,
         kpi_learner_week.week_start,
         kpi_learner_week.last_day
     from kpi_learner_week
+    join off_bank using (learner)
     left join kpi_growth using (learner, week_start)
     where kpi_growth.value is null
 ),

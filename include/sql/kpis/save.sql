@@ -36,7 +36,7 @@ insert into weekly_kpi (
     r_t_reason,
     reconstructed
 )
-with timing as (
+with timing as materialized (
     select exists (select from kpi_first_attempt where timed) as recorded
 ),
 

@@ -1,0 +1,163 @@
+"""Groups of learners with like habits and results, named, and the same from one week to the next."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from irt_analytics import db
+from irt_analytics.errors import Skip
+from irt_analytics.jobs import _segments as segments
+from irt_analytics.jobs._segments import Candidate, Scaling
+from irt_analytics.jobs._windows import prepare_answers
+from irt_analytics.runner import Job, JobContext
+
+#: Answers and sessions within the window that say enough of a learner's habits.
+ANSWERS_NEEDED = 20
+SESSIONS_NEEDED = 3
+#: Timed first attempts that a learner's relative time needs.
+TIMED_ANSWERS_NEEDED = 10
+
+
+def run(context: JobContext) -> None:
+    """Write segment_meta and user_segments of the day.
+
+    Raises:
+        Skip: too few learners, or no number of clusters is stable; segment_meta says why.
+    """
+    learners = _load(context)
+    scaling = Scaling.of(learners) if len(learners) else None
+    meta: dict[str, Any] = {
+        "run_id": _run_id(context, learners),
+        "n_learners": len(learners),
+        "features": _describe(scaling) if scaling else {},
+        "parameters": context.params.model_dump(),
+    }
+    if len(learners) < segments.MIN_LEARNERS or scaling is None or len(scaling.names) < 2:
+        _skip(
+            context,
+            meta,
+            f"{len(learners)} learners with {ANSWERS_NEEDED} answers in {SESSIONS_NEEDED} sessions within "
+            f"{context.params.segment_weeks} weeks; segments need {segments.MIN_LEARNERS}",
+        )
+    scaled = scaling.apply(learners)
+    complete = ~np.isnan(scaled).any(axis=1)
+    if complete.sum() < segments.MIN_LEARNERS:
+        _skip(
+            context,
+            meta,
+            f"{complete.sum()} learners with all of the features used; segments need {segments.MIN_LEARNERS}",
+        )
+    found = segments.candidates(scaled[complete], scaling.names)
+    chosen = segments.choose(found)
+    if chosen is None:
+        best = max(found, key=lambda each: each.jaccard.mean())
+        meta |= {"jaccard": best.jaccard.tolist(), "jaccard_mean": best.jaccard.mean(), "k": len(best.sizes)}
+        _skip(context, meta, f"no stable segments: with {len(best.sizes)} clusters {best.flaw}")
+    _save(context, meta, learners, scaling, scaled, chosen)
+
+
+def _load(context: JobContext) -> pd.DataFrame:
+    """Read habits and mean KPIs of every learner who was active lately and answered enough."""
+    first_day = context.as_of - timedelta(days=7 * context.params.segment_weeks - 1)
+    prepare_answers(context, first_day)
+    learners = db.read_frame(
+        context.connection,
+        "segments/learners",
+        tenant_id=context.tenant,
+        as_of=context.as_of,
+        first_day=first_day,
+        answers_needed=TIMED_ANSWERS_NEEDED,
+    )
+    enough = (learners["answers"] >= ANSWERS_NEEDED) & (learners["sessions"] >= SESSIONS_NEEDED)
+    context.record.read("learners", len(learners))
+    context.record.exclude(
+        "learners with too few answers",
+        int((~enough).sum()),
+        f"fewer than {ANSWERS_NEEDED} answers or {SESSIONS_NEEDED} sessions since {first_day}",
+    )
+    return learners[enough].reset_index(drop=True)
+
+
+def _run_id(context: JobContext, learners: pd.DataFrame) -> str:
+    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
+    digest.update(learners.to_csv(index=False).encode())
+    return digest.hexdigest()[:32]
+
+
+def _describe(scaling: Scaling) -> dict[str, Any]:
+    logged = segments.LOGGED | segments.LOGGED_FROM_ONE
+    return {
+        "names": list(scaling.names),
+        "logged": [name for name in scaling.names if name in logged],
+        "centers": scaling.centers.tolist(),
+        "scales": scaling.scales.tolist(),
+        "left_out": dict(scaling.left_out),
+    }
+
+
+def _skip(context: JobContext, meta: dict[str, Any], reason: str) -> NoReturn:
+    """Record that the day has no segments, and take away what an earlier try left."""
+    _replace(context, "segment_meta", pd.DataFrame([meta | {"status": "skipped", "reason": reason}]))
+    _replace(context, "user_segments", pd.DataFrame({"user_id": pd.Series(dtype="str")}))
+    raise Skip(reason, keep_writes=True)
+
+
+def _save(
+    context: JobContext,
+    meta: dict[str, Any],
+    learners: pd.DataFrame,
+    scaling: Scaling,
+    scaled: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    chosen: Candidate,
+) -> None:
+    last = db.read_frame(context.connection, "segments/last_run", tenant_id=context.tenant, as_of=context.as_of)
+    continued: dict[int, str] = {}
+    if len(last):
+        before = last.iloc[0]
+        last_scaling = Scaling(
+            tuple(before["features"]["names"]),
+            np.array(before["features"]["centers"]),
+            np.array(before["features"]["scales"]),
+            before["features"]["left_out"],
+        )
+        pairs = segments.match(chosen.centroids, scaling, np.array(before["centroids"]), last_scaling)
+        continued = {cluster: before["labels"][old] for cluster, old in pairs.items()}
+    labels = segments.relabel(chosen, scaling.names, continued)
+    order = sorted(range(len(labels)), key=lambda cluster: list(segments.LABELS).index(labels[cluster]))
+    centroids = chosen.centroids[order]
+    meta |= {
+        "status": "success",
+        "k": len(order),
+        "silhouette": chosen.silhouette,
+        "jaccard": chosen.jaccard[order].tolist(),
+        "jaccard_mean": chosen.jaccard.mean(),
+        "centroids": centroids.tolist(),
+        "labels": [labels[cluster] for cluster in order],
+        "matched_to_run_id": last["run_id"].iloc[0] if continued else None,
+    }
+
+    known = ~np.isnan(scaled)
+    placeable = known.mean(axis=1) >= 0.5
+    context.record.exclude("learners without half of the features", int((~placeable).sum()), "in no segment")
+    context.record.exclude(
+        "learners without all of the features",
+        int((placeable & ~known.all(axis=1)).sum()),
+        "no part in finding the segments; placed by the features they have",
+    )
+    placed = segments.place(scaled[placeable], centroids)
+    placed["label"] = np.array(meta["labels"])[placed["cluster"]]
+    placed["user_id"] = learners["user_id"][placeable].to_numpy()
+    week_start = context.as_of - timedelta(days=context.as_of.weekday())
+    _replace(context, "segment_meta", pd.DataFrame([meta]))
+    _replace(context, "user_segments", placed.assign(run_id=meta["run_id"], week_start=week_start))
+
+
+def _replace(context: JobContext, table: str, frame: pd.DataFrame) -> None:
+    rows = db.replace(context.connection, table, frame, tenant_id=context.tenant, as_of=context.as_of)
+    context.record.wrote(table, rows)
+
+
+JOB = Job(name="cluster_segments", run=run)
