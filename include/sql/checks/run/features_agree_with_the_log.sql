@@ -1,16 +1,28 @@
 -- check: features agree with the log
 -- expects: answers, correct answers and first attempts of each day written sum to those of the log
-with span as (
-    select coalesce(max(as_of) + 1, %(as_of)s::date - 181) as first_day
+with written as (
+    select
+        count(*) > 0 as any_row,
+        min(date) as first_day
     from features_topic_daily
-    where tenant_id = %(tenant_id)s and as_of < %(as_of)s
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
 ),
 
--- A day without any row may be one whose branch has not run; the jobs' own record says so.
-ran as (
-    select exists (
-        select from features_topic_daily where tenant_id = %(tenant_id)s and as_of = %(as_of)s
-    ) as features
+-- A run writes the days since the run before it, a first run 26 weeks. A day run later for an earlier as_of does not
+-- make what this run wrote wrong.
+span as (
+    select least(
+        written.first_day,
+        coalesce(
+            (
+                select max(as_of) + 1
+                from features_topic_daily
+                where tenant_id = %(tenant_id)s and as_of < %(as_of)s
+            ),
+            %(as_of)s::date - 181
+        )
+    ) as first_day
+    from written
 ),
 
 features as (
@@ -62,9 +74,9 @@ select
 from features
 full join log using (date)
 full join firsts using (date)
-cross join ran
+cross join written
 where
-    ran.features
+    written.any_row
     and (
         features.attempts is distinct from log.attempts
         or features.correct is distinct from log.correct
