@@ -1,20 +1,25 @@
--- One row a day from which a calibration window might start: of the items that windows [window_start, as_of] hold
--- first attempts of, how many there are and how many of them reach the minimum. Days on which neither number changes
--- have no row.
-with answers as (
+-- One row a day from which a calibration window might start: how many items the answers of [window_start, as_of] go to,
+-- and how many of these items have the minimum of first attempts there. Days on which neither changes have no row.
+with answered as (
     select
         item_id,
-        (completed_at at time zone 'UTC')::date as day
-    from first_attempts(%(tenant_id)s, %(search_start)s::date, %(as_of)s::date)
+        (max(completed_at) at time zone 'UTC')::date as day
+    from attempt
+    where
+        tenant_id = %(tenant_id)s
+        and completed_at >= %(search_start)s::date::timestamp at time zone 'UTC'
+        and completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
+        and item_id is not null
+    group by item_id
 ),
 
-item_days as (
+first_attempt_days as (
     select
         item_id,
-        day,
+        (completed_at at time zone 'UTC')::date as day,
         count(*) as n
-    from answers
-    group by item_id, day
+    from first_attempts(%(tenant_id)s, %(search_start)s::date, %(as_of)s::date)
+    group by item_id, (completed_at at time zone 'UTC')::date
 ),
 
 running as (
@@ -22,36 +27,36 @@ running as (
         item_id,
         day,
         sum(n) over (partition by item_id order by day desc) as n_since
-    from item_days
+    from first_attempt_days
 ),
 
-items as (
+enough as (
     select
-        max(day) as answered_since,
-        max(day) filter (where n_since >= %(minimum)s::int) as enough_since
+        item_id,
+        max(day) as day
     from running
+    where n_since >= %(minimum)s::int
     group by item_id
 ),
 
 changes as (
     select
-        answered_since as day,
-        1 as answered,
-        0 as enough
-    from items
+        day,
+        1 as items,
+        0 as items_enough
+    from answered
     union all
     select
-        enough_since as day,
-        0 as answered,
-        1 as enough
-    from items
-    where enough_since is not null
+        day,
+        0 as items,
+        1 as items_enough
+    from enough
 )
 
 select
     day as window_start,
-    (sum(sum(answered)) over (order by day desc))::bigint as items,
-    (sum(sum(enough)) over (order by day desc))::bigint as items_enough
+    (sum(sum(items)) over (order by day desc))::bigint as items,
+    (sum(sum(items_enough)) over (order by day desc))::bigint as items_enough
 from changes
 group by day
 order by day desc

@@ -1,0 +1,545 @@
+"""The calibration job: which answers it reads, what it publishes, and when it refuses."""
+
+import functools
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.integration.logs import (
+    at,
+    attempt,
+    last_run,
+    publish_bank,
+    query,
+    rows_of,
+    run,
+    simulate_log,
+    tag_anchors,
+    write_log,
+)
+
+from irt_analytics import db
+from irt_analytics.errors import ConfigurationError, RefusedError
+from irt_analytics.ingest import load_log
+from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.jobs import mirt_calibrate
+from irt_analytics.jobs._first_attempts import FirstAttempts
+from irt_analytics.settings import Settings
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+DAY = date(2026, 1, 31)
+TABLES = ("mirt_fit_meta", "mirt_item_params", "mirt_ability")
+FEW = {"min_answers_item": 50}
+
+REFUSED, BAD_INPUT = RefusedError.exit_code, ConfigurationError.exit_code
+
+
+def items_of(settings: Settings, as_of: date) -> pd.DataFrame:
+    """The bank that the run for a day published."""
+    run_id = rows_of(settings, "mirt_fit_meta").query("published").set_index("as_of").loc[as_of, "run_id"]
+    items = rows_of(settings, "mirt_item_params")
+    return items[items["run_id"] == run_id].set_index("item_id")
+
+
+def first_attempts(settings: Settings, first: date, last: date, tenant: str = "default") -> list[tuple[Any, ...]]:
+    frame = query(
+        settings,
+        "select student_id, item_id, correct from first_attempts(%s, %s, %s) order by 1, 2",
+        tenant,
+        first,
+        last,
+    )
+    return list(frame.itertuples(index=False, name=None))
+
+
+def test_only_the_first_answer_ever_counts_and_only_inside_the_window(settings: Settings) -> None:
+    """Else items would look easier the more often they are repeated."""
+    write_log(
+        settings,
+        [
+            attempt("ann", "before", at("2026-01-01"), False),
+            attempt("ann", "before", at("2026-01-20"), True),  # a repeat, although the first in the window
+            attempt("ann", "twice", at("2026-01-20", "09:00"), False),
+            attempt("ann", "twice", at("2026-01-20", "10:00"), True),
+            attempt("ann", "edges", at("2026-01-02", "00:00"), True),
+            attempt("bob", "edges", at("2026-01-31", "23:59"), True),
+            attempt("cyd", "edges", at("2026-02-01", "00:00"), True),  # after as_of
+            attempt("dan", "edges", at("2026-01-01", "23:59"), True),
+            attempt("eve", "unknown", at("2026-01-05"), None),  # no outcome: not an answer
+            attempt("eve", "unknown", at("2026-01-06"), False),
+        ],
+    )
+    write_log(settings, [attempt("ann", "edges", at("2026-01-01"), False)], tenant="other")
+    assert first_attempts(settings, date(2026, 1, 2), DAY) == [
+        ("ann", "edges", True),
+        ("ann", "twice", False),
+        ("bob", "edges", True),
+        ("eve", "unknown", False),
+    ]
+    assert first_attempts(settings, date(2026, 1, 1), date(2026, 1, 1)) == [
+        ("ann", "before", False),
+        ("dan", "edges", True),
+    ]
+    assert first_attempts(settings, date(2026, 1, 1), DAY, tenant="other") == [("ann", "edges", False)]
+
+
+def test_answers_of_the_same_moment_are_told_apart_the_same_way_every_time(settings: Settings) -> None:
+    """Else a rerun could calibrate other answers than the first run."""
+    tied = [
+        attempt("ann", "i", at("2026-01-05"), True, attempt_no=2),
+        attempt("ann", "i", at("2026-01-05"), False, attempt_no=1),
+        attempt("bob", "i", at("2026-01-05"), True),
+        attempt("bob", "i", at("2026-01-05"), False),
+    ]
+    write_log(settings, tied)
+    write_log(settings, tied[::-1], tenant="reversed")
+    expected = [("ann", "i", False), ("bob", "i", False)]
+    assert first_attempts(settings, date(2026, 1, 1), DAY) == expected
+    assert first_attempts(settings, date(2026, 1, 1), DAY, tenant="reversed") == expected
+
+
+def candidates(settings: Settings, search_start: date, minimum: int) -> list[tuple[Any, ...]]:
+    frame = db.read_arrow(
+        settings,
+        "calibration/window_candidates",
+        tenant_id="default",
+        search_start=search_start,
+        as_of=DAY,
+        minimum=minimum,
+    ).to_pandas()
+    return list(frame.itertuples(index=False, name=None))
+
+
+def test_candidates_for_the_window_by_hand(settings: Settings) -> None:
+    """x: first attempts on days 5, 10, 20. y: on day 18, and only a repeat on day 25. z: on day 2."""
+    write_log(
+        settings,
+        [
+            *(attempt(who, "x", at(f"2026-01-{day:02}")) for who, day in (("ann", 5), ("bob", 10), ("cyd", 20))),
+            attempt("ann", "y", at("2026-01-18")),
+            attempt("ann", "y", at("2026-01-25")),
+            attempt("ann", "z", at("2026-01-02")),
+        ],
+    )
+    assert candidates(settings, date(2026, 1, 1), 2) == [
+        (date(2026, 1, 25), 1, 0),  # y is answered since then, if only again
+        (date(2026, 1, 20), 2, 0),
+        (date(2026, 1, 10), 2, 1),  # x has two first attempts since then
+        (date(2026, 1, 2), 3, 1),
+    ]
+    assert candidates(settings, date(2026, 1, 15), 1) == [
+        (date(2026, 1, 25), 1, 0),
+        (date(2026, 1, 20), 2, 1),
+        (date(2026, 1, 18), 2, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (date(2026, 1, 18), date(2026, 1, 10)),  # 0 of 3: not enough; since the 10th 2 of 4 are half
+        (date(2026, 1, 11), date(2026, 1, 10)),
+        (date(2026, 1, 10), date(2026, 1, 10)),
+        (date(2026, 1, 8), date(2026, 1, 8)),  # a start between two rows has the numbers of the later
+        (date(2026, 1, 5), date(2026, 1, 1)),  # 2 of 6 are too few, 3 of 6 are half
+        (date(2025, 1, 1), date(2025, 1, 1)),  # before the first answer
+    ],
+)
+def test_window_reaches_back_only_as_far_as_it_must(asked: date, expected: date) -> None:
+    """Further back is older theta, not so far is items without answers."""
+    rows = [(20, 3, 0), (10, 4, 2), (5, 6, 2), (1, 6, 3)]
+    frame = pd.DataFrame(
+        [(date(2026, 1, day), items, enough) for day, items, enough in rows],
+        columns=["window_start", "items", "items_enough"],
+    )
+    assert mirt_calibrate.sufficient_start(frame, asked) == expected
+    assert mirt_calibrate.sufficient_start(frame[frame["items_enough"] == 0], asked) is None
+
+
+def test_rapid_and_timed_out_answers_by_hand() -> None:
+    """Times 1000, 2000, 3000, 150 of one item have the median 1500: 149 is rapid, 150 is not."""
+    times = [1000, 2000, 3000, 150]
+    answers = _attempts([*times, -1], timed_out=[False] * 5)
+    assert answers.median_times().tolist() == [1500.0]
+    assert not answers.rapid(answers.median_times()).any()
+    faster = _attempts([*times, 149, 1], timed_out=[False] * 5 + [True])
+    medians = np.array([1500.0])
+    assert faster.rapid(medians).tolist() == [False] * 4 + [True, False]
+    valid, correct, invalid = faster.judge(medians, "missing")
+    assert valid.tolist() == [True] * 4 + [False, False]
+    assert (invalid.timed_out, invalid.rapid) == (1, 1)
+    valid, correct, _ = faster.judge(medians, "wrong")
+    assert valid.all()
+    assert correct.tolist() == [True] * 4 + [False, False]
+    assert not faster.rapid(np.array([np.nan])).any(), "no median, no rapid answer"
+
+
+def _attempts(times: list[int], timed_out: list[bool]) -> FirstAttempts:
+    n = len(times)
+    return FirstAttempts(
+        student_ids=pd.Index([f"s{i}" for i in range(n)]),
+        item_ids=pd.Index(["i"]),
+        student=np.arange(n, dtype=np.int32),
+        item=np.zeros(n, dtype=np.int32),
+        correct=np.ones(n, dtype=np.bool_),
+        time_ms=np.array(times, dtype=np.int32),
+        timed_out=np.array(timed_out),
+        columns={},
+    )
+
+
+@pytest.mark.parametrize("model", ["2PL", "Rasch"])
+def test_first_calibration_is_the_library_s_on_the_same_answers(settings: Settings, model: str) -> None:
+    """The job must add nothing to the numbers that a psychometrician gets from the library."""
+    log = simulate_log(learners=400, items=20, last_day=DAY)
+    write_log(settings, log)
+    assert run(settings, "mirt_calibrate", DAY, model=model) == 0
+
+    responses = Responses.from_long(log["student_id"], log["item_id"], log["correct"].astype(int))
+    fit = calibrate(responses, model=model, priors="weak")  # type: ignore[arg-type]
+    items = rows_of(settings, "mirt_item_params")
+    columns = ["a", "b", "se_b", "p_value"] + (["se_a"] if model == "2PL" else [])
+    np.testing.assert_array_equal(items["item_id"], fit.items["item_id"])
+    np.testing.assert_allclose(items[columns].astype(float), fit.items[columns], atol=1e-12)
+    assert items["se_a"].isna().all() == (model == "Rasch")
+    assert (items["status"] == "estimated").all()
+    assert (items["first_published_as_of"] == DAY).all()
+
+    abilities, expected = rows_of(settings, "mirt_ability"), estimate_abilities(responses, fit.items)
+    np.testing.assert_array_equal(abilities["user_id"], expected["student_id"])
+    np.testing.assert_allclose(abilities[["theta", "se"]], expected[["theta", "se"]], atol=1e-12)
+
+    meta = rows_of(settings, "mirt_fit_meta").iloc[0]
+    assert meta["published"]
+    assert meta["latent_mean"] == 0.0
+    assert meta["latent_sd"] == pytest.approx(fit.latent_sd)
+    assert (meta["latent_sd"] == 1.0) == (model == "2PL"), "Rasch keeps a = 1, so that its sd of theta is estimated"
+    assert meta["log_likelihood"] == pytest.approx(fit.log_likelihood)
+    assert meta["se_method"] == "full"
+    assert meta["model_spec"]["linking_constants"]["n_anchors_used"] == 0
+    assert meta["model_spec"]["reference_run_id"] is None
+
+
+def test_next_calibration_stays_on_the_published_scale(settings: Settings) -> None:
+    """A cohort one sd better must not push every item down by one sd."""
+    write_log(settings, simulate_log(learners=600, items=20, last_day=DAY))
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    first = rows_of(settings, "mirt_item_params").set_index("item_id")
+    later = DAY + timedelta(days=30)
+    better = simulate_log(learners=600, items=20, last_day=later, seed=1)
+    # The same items; a learner who answers as one of theta + 1 would, by flipping wrong answers with the right odds.
+    truth = np.random.default_rng(1)
+    a, b = np.exp(truth.normal(0.0, 0.3, 20)), truth.normal(0.0, 1.0, 20)
+    theta = np.random.default_rng(5).normal(1.0, 1.0, 600)
+    student = better["student_id"].str[1:].astype(int).to_numpy()
+    item = better["item_id"].str[1:].astype(int).to_numpy()
+    p = 1.0 / (1.0 + np.exp(-a[item] * (theta[student] - b[item])))
+    better["correct"] = np.random.default_rng(6).random(len(p)) < p
+    better["student_id"] = "later-" + better["student_id"]
+    write_log(settings, better)
+    assert run(settings, "mirt_calibrate", later) == 0
+
+    meta = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[later]
+    constants = meta["model_spec"]["linking_constants"]
+    assert constants["method"] == "stocking_lord"
+    assert constants["n_anchors_used"] == 20
+    assert constants["B"] == pytest.approx(1.0, abs=0.15)
+    assert constants["A"] == pytest.approx(1.0, abs=0.15)
+    assert (meta["latent_mean"], meta["latent_sd"]) == pytest.approx((constants["B"], constants["A"]))
+    second = items_of(settings, later)
+    shift = second["b"] - first["b"]
+    assert abs(shift.mean()) < 0.05
+    assert (second["first_published_as_of"] == DAY).all()
+    assert rows_of(settings, "mirt_ability").query("as_of == @later")["theta"].mean() == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_rerun_a_later_day_other_tenants_and_later_answers_change_nothing(settings: Settings) -> None:
+    """Else a trend could be an artefact of the order of runs."""
+    log = simulate_log(learners=200, items=12, last_day=DAY)
+    write_log(settings, log)
+    write_log(settings, simulate_log(learners=150, items=12, last_day=DAY, seed=3), tenant="other")
+    assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
+    first = {table: rows_of(settings, table) for table in TABLES}
+
+    write_log(
+        settings,
+        simulate_log(learners=50, items=12, last_day=DAY + timedelta(days=9), days=9, seed=2).assign(
+            student_id=lambda frame: "late-" + frame["student_id"]
+        ),
+    )
+    assert run(settings, "mirt_calibrate", DAY + timedelta(days=9), **FEW) == 0
+    assert run(settings, "mirt_calibrate", DAY, tenant="other", **FEW) == 0
+    assert run(settings, "mirt_calibrate", DAY, shards=7, **FEW) == 0
+    for table in TABLES:
+        day = rows_of(settings, table)
+        if "as_of" in day:
+            day = day[day["as_of"] == DAY]
+        else:
+            day = day[day["run_id"] == first["mirt_fit_meta"]["run_id"].iloc[0]]
+        pd.testing.assert_frame_equal(day.reset_index(drop=True), first[table])
+    others = rows_of(settings, "mirt_ability", tenant="other")
+    assert len(others) == 150
+    assert set(others["run_id"]).isdisjoint(first["mirt_ability"]["run_id"])
+
+
+def test_a_past_day_reads_the_bank_of_its_own_time(settings: Settings) -> None:
+    """A backfill that linked to a later scale would rewrite history by what was not yet known."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    later = DAY + timedelta(days=1)
+    assert run(settings, "mirt_calibrate", later, **FEW) == 0
+    assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
+    spec = rows_of(settings, "mirt_fit_meta").set_index("as_of")["model_spec"]
+    assert spec[DAY]["reference_run_id"] is None
+    assert spec[later]["reference_run_id"] is None
+
+
+def test_a_dry_run_writes_nothing(settings: Settings) -> None:
+    """It is how people look before they leap."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    assert run(settings, "mirt_calibrate", DAY, dry_run=True, **FEW) == 0
+    for table in (*TABLES, "job_run"):
+        assert rows_of(settings, table).empty
+
+
+def test_items_with_few_answers_keep_published_parameters_or_are_provisional(settings: Settings) -> None:
+    """An item must neither jump on thirty answers nor be missing from the bank."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    extra = [
+        attempt(f"s{i:04}", item, at("2026-01-15"), correct=i % 3 > 0)
+        for item, n in (
+            ("few-published", 30),
+            ("few-outgrown", 40),
+            ("few-new", 30),
+            ("rare", 5),
+            ("rare-published", 5),
+        )
+        for i in range(n)
+    ]
+    write_log(settings, extra)
+    publish_bank(
+        settings,
+        [
+            *({"item_id": f"i{j:03}", "a": 1.0, "b": 0.1 * j, "n_responses": 500} for j in range(12)),
+            {"item_id": "few-published", "a": 1.3, "b": -0.4, "n_responses": 200, "median_time_ms": 9.5},
+            {"item_id": "few-outgrown", "a": 1.3, "b": -0.4, "n_responses": 25, "status": "provisional"},
+            {"item_id": "rare-published", "a": 0.8, "b": 2.0, "n_responses": 200},
+            {"item_id": "unanswered", "a": 0.7, "b": 1.0, "n_responses": 200},
+        ],
+        as_of=DAY - timedelta(days=1),
+        window_start=DAY - timedelta(days=30),
+    )
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    items = items_of(settings, DAY)
+    assert items.loc[["few-published", "rare-published", "unanswered"], "status"].tolist() == ["frozen"] * 3
+    assert items.loc["few-published", ["a", "b", "n_responses", "median_time_ms"]].tolist() == [1.3, -0.4, 200, 9.5]
+    assert items.loc["rare-published", ["a", "b"]].tolist() == [0.8, 2.0]
+    assert items.loc[["few-outgrown", "few-new"], "status"].tolist() == ["provisional"] * 2
+    assert items.loc["few-outgrown", "n_responses"] == 40
+    assert items.loc["few-new", "first_published_as_of"] == DAY
+    assert items.loc["few-outgrown", "first_published_as_of"] == DAY - timedelta(days=1)
+    assert "rare" not in items.index
+    assert (items.filter(like="i0", axis=0)["status"] == "estimated").all()
+    excluded = {entry["reason"]: entry["count"] for entry in last_run(settings)["exclusions"]}
+    assert excluded["items under 20 first attempts"] == 2
+    assert excluded["items on earlier parameters"] == 3
+    assert excluded["items with provisional parameters"] == 2
+
+
+def test_invalid_answers_are_missing_or_wrong_as_asked_and_counted(settings: Settings) -> None:
+    """Guesses in a second must not make an item look hard without anybody saying so."""
+    log = simulate_log(learners=200, items=12, last_day=DAY).assign(response_time_ms=20_000, timed_out=False)
+    log.loc[log.index % 20 == 0, "response_time_ms"] = 500
+    log.loc[log.index % 50 == 7, "timed_out"] = True
+    write_log(settings, log)
+    rapid, timed_out = int((log.index % 20 == 0).sum()), int((log.index % 50 == 7).sum())
+    for choice, answers in (("missing", len(log) - rapid - timed_out), ("wrong", len(log))):
+        assert run(settings, "mirt_calibrate", DAY, invalid_answers=choice, **FEW) == 0
+        meta = rows_of(settings, "mirt_fit_meta").iloc[0]
+        assert meta["n_responses"] == answers
+        excluded = {entry["reason"]: (entry["count"], entry["detail"]) for entry in meta["exclusions"]}
+        assert excluded["timed-out answers"] == (timed_out, f"counted as {choice}")
+        assert excluded["rapid answers"][0] == rapid
+        if choice == "wrong":
+            right = log["correct"] & ~log["timed_out"] & (log["response_time_ms"] > 500)
+            by_item = right.groupby(log["item_id"]).mean()
+            found = rows_of(settings, "mirt_item_params").set_index("item_id")["p_value"]
+            pd.testing.assert_series_equal(found, by_item, check_names=False)
+    assert rows_of(settings, "mirt_item_params")["median_time_ms"].eq(20_000).all()
+
+
+def test_anchors_are_those_tagged_where_there_are_some(settings: Settings) -> None:
+    """Whoever tags anchors wants the scale to rest on them alone."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    tag_anchors(settings, ["i003", "i005", "i007"])
+    assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
+    assert run(settings, "mirt_calibrate", DAY + timedelta(days=1), linking="mean_sigma", **FEW) == 0
+    meta = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[DAY + timedelta(days=1)]
+    constants = meta["model_spec"]["linking_constants"]
+    assert (constants["method"], constants["n_anchors_used"], constants["pool"]) == (
+        "mean_sigma",
+        3,
+        "tagged as anchors",
+    )
+    items = items_of(settings, DAY + timedelta(days=1))
+    assert items.index[items["anchor"]].tolist() == ["i003", "i005", "i007"]
+
+
+def test_rasch_calibrations_link_by_b_alone(settings: Settings) -> None:
+    """With a = 1 kept, an A other than 1 would leave the Rasch model."""
+    write_log(settings, simulate_log(learners=300, items=12, last_day=DAY))
+    later = DAY + timedelta(days=5)
+    assert run(settings, "mirt_calibrate", DAY, model="Rasch") == 0
+    assert run(settings, "mirt_calibrate", later, model="Rasch") == 0
+    assert (rows_of(settings, "mirt_item_params")["a"] == 1.0).all()
+    constants = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[later, "model_spec"]["linking_constants"]
+    assert (constants["A"], constants["se_A"]) == (1.0, 0.0)
+
+
+def error_of(settings: Settings) -> str:
+    return str(last_run(settings)["error"])
+
+
+def test_a_rasch_calibration_cannot_take_over_a_2pl_scale(settings: Settings) -> None:
+    """Its unit is another one, and theta would silently change its meaning."""
+    write_log(settings, simulate_log(learners=300, items=12, last_day=DAY))
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    assert run(settings, "mirt_calibrate", DAY + timedelta(days=1), model="Rasch") == BAD_INPUT
+    assert "--model=Rasch: the published scale was set by a 2PL calibration" in error_of(settings)
+
+
+def test_without_items_in_common_the_published_scale_stays(settings: Settings) -> None:
+    """A new term with new items only has no scale: publishing it would restart theta at 0."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    publish_bank(
+        settings,
+        [{"item_id": "another", "a": 1.0, "b": 0.0}],
+        as_of=DAY - timedelta(days=1),
+        window_start=DAY - timedelta(days=30),
+    )
+    for _ in range(2):
+        assert run(settings, "mirt_calibrate", DAY, **FEW) == REFUSED
+        assert (
+            "not published: the calibration cannot be put on the published scale: a link needs at least 2"
+            in error_of(settings)
+        )
+        metas = rows_of(settings, "mirt_fit_meta").set_index("as_of")
+        assert metas.loc[DAY, "published"] == False  # noqa: E712 - a numpy bool
+        assert "a link needs at least 2 usable anchors" in metas.loc[DAY, "reason"]
+    bank = query(settings, "select item_id, as_of from published_items('default', %s)", DAY)
+    assert bank.to_records(index=False).tolist() == [("another", DAY - timedelta(days=1))]
+    assert rows_of(settings, "mirt_ability").empty
+
+
+def test_a_fit_that_does_not_converge_is_kept_for_inspection_and_not_published(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are those of an arbitrary moment."""
+    write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
+    assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
+    published = rows_of(settings, "mirt_item_params")
+    monkeypatch.setattr(mirt_calibrate, "calibrate", functools.partial(calibrate, max_iterations=2))
+    assert run(settings, "mirt_calibrate", DAY, priors="none", **FEW) == REFUSED
+    assert "the EM algorithm did not converge in" in error_of(settings)
+    metas = rows_of(settings, "mirt_fit_meta").sort_values("published")
+    assert metas["published"].tolist() == [False, True]
+    assert metas["converged"].tolist() == [False, True]
+    pd.testing.assert_frame_equal(rows_of(settings, "mirt_item_params"), published)
+
+
+@pytest.mark.parametrize(
+    ("log", "exit_code", "message"),
+    [
+        ([], BAD_INPUT, "tenant 'default' has no answer in the view attempt: load a log, or check ATTEMPT_SOURCE"),
+        (
+            [attempt("ann", "i", at("2026-02-03"))],
+            BAD_INPUT,
+            "--as-of=2026-01-31: the answers of tenant 'default' start on 2026-02-03; expected a day from then on",
+        ),
+        (
+            [attempt("ann", f"i{j}", at("2026-01-05"), j % 2 == 0) for j in range(40)],
+            REFUSED,
+            "a 2PL calibration needs at least 3 items with 20 valid first attempts of learners who have 5 of them; "
+            "since 2026-01-02, 1 learners answered 40 items, of which 0 have that many (median 1)",
+        ),
+        (
+            [attempt(f"s{i}", "i", at("2026-01-05"), i % 2 == 0) for i in range(40)],
+            REFUSED,
+            "since 2026-01-02, 40 learners answered 1 items, of which 0 have that many",
+        ),
+        (
+            [attempt(f"s{i}", f"i{j}", at("2026-01-05"), True) for i in range(40) for j in range(6)],
+            REFUSED,
+            "none of the 6 items has both right and wrong answers; there is nothing to estimate",
+        ),
+    ],
+    ids=["empty log", "as_of before the first answer", "one learner", "one item", "everything right"],
+)
+def test_logs_that_cannot_be_calibrated_say_why(
+    settings: Settings, log: list[dict[str, Any]], exit_code: int, message: str
+) -> None:
+    """The text is all that a person on call has."""
+    if log:
+        write_log(settings, log)
+    assert run(settings, "mirt_calibrate", DAY) == exit_code
+    assert message in error_of(settings)
+    assert rows_of(settings, "mirt_fit_meta").empty
+
+
+def test_a_hundred_thousand_items_with_three_answers_each_are_refused(settings: Settings) -> None:
+    """Such logs exist (generated items), and an hour of EM on them would end in nothing."""
+    n_items, n_learners = 100_000, 3_000
+    item = np.tile(np.arange(n_items), 3)
+    log = simulate_log(learners=1, items=1, last_day=DAY).iloc[[0] * len(item)].reset_index(drop=True)
+    log["item_id"] = [f"i{j:06}" for j in item]
+    log["student_id"] = [f"s{(j * 7 + k * 1000) % n_learners:04}" for k, j in enumerate(item)]
+    write_log(settings, log.drop_duplicates(["student_id", "item_id"]))
+    assert run(settings, "mirt_calibrate", DAY) == REFUSED
+    assert "answered 100,000 items, of which 0 have that many (median 3): collect more answers" in error_of(settings)
+
+
+def test_statistics_log_is_calibrated_on_its_valid_first_answers(settings: Settings) -> None:
+    """A log whose learners repeat items and run out of time, against the same selection by pandas."""
+    as_of = date(2015, 12, 6)
+    path = DATA / "statistics_practice_attempts.csv.gz"
+    load_log(settings, path)
+    assert run(settings, "mirt_calibrate", as_of) == 0
+
+    log = pd.read_csv(path, parse_dates=["completed_at"])
+    log = log[log["completed_at"] < pd.Timestamp(as_of + timedelta(days=1), tz="UTC")]
+    first = log.sort_values("completed_at", kind="stable").drop_duplicates(["student_id", "item_id"])
+    first = first[first["completed_at"] >= pd.Timestamp(as_of - timedelta(days=29), tz="UTC")]
+    timed_out = first["timed_out"] == 1
+    medians = first[~timed_out].groupby("item_id")["response_time_ms"].median()
+    rapid = ~timed_out & (first["response_time_ms"] < 0.1 * first["item_id"].map(medians))
+    valid = first[~timed_out & ~rapid]
+    meta = rows_of(settings, "mirt_fit_meta").iloc[0]
+    excluded = {entry["reason"]: entry["count"] for entry in meta["exclusions"]}
+    assert (excluded["timed-out answers"], excluded["rapid answers"]) == (timed_out.sum(), rapid.sum())
+    assert not meta["window_extended"]
+    assert len(rows_of(settings, "mirt_ability")) == valid["student_id"].nunique()
+
+    calibrating = valid[valid.groupby("student_id")["item_id"].transform("size") >= 5]
+    assert meta["n_responses"] == len(calibrating)
+    fit = calibrate(
+        Responses.from_long(calibrating["student_id"], calibrating["item_id"], calibrating["correct"]), priors="weak"
+    )
+    items = rows_of(settings, "mirt_item_params")
+    np.testing.assert_array_equal(items["item_id"], fit.items["item_id"])
+    np.testing.assert_allclose(items[["a", "b"]], fit.items[["a", "b"]], atol=1e-9)
+    pd.testing.assert_series_equal(
+        items.set_index("item_id")["median_time_ms"], medians, check_names=False, check_index_type=False
+    )
+
+
+def test_maths_log_extends_its_window_and_says_so(settings: Settings) -> None:
+    """Its last 30 days hold 1,066 items with a median of three answers: most items would have no parameters."""
+    load_log(settings, DATA / "middle_school_math_attempts.csv.gz")
+    assert run(settings, "mirt_calibrate", date(2005, 5, 16), model="Rasch") == 0
+    meta = rows_of(settings, "mirt_fit_meta").iloc[0]
+    assert meta["window_extended"]
+    assert meta["window_start"] < date(2005, 4, 17)
+    assert "of the 1,066 items answered in the 30 days asked for have 30 first attempts" in meta["window_reason"]
+    assert (rows_of(settings, "mirt_item_params")["status"] == "provisional").sum() > 100
