@@ -39,6 +39,9 @@ def migrate(connection: psycopg.Connection[Any]) -> list[str]:
     """Apply the migrations that the database lacks, in the connection's transaction, and return their names.
 
     The caller commits, and holds a lock that keeps other migrating runs away.
+
+    Raises:
+        ValueError: a migration says `-- transactional: false`, which would end the caller's transaction.
     """
     connection.execute("select 1")  # opens the transaction
     backend = _InTransaction(connection)
@@ -46,6 +49,9 @@ def migrate(connection: psycopg.Connection[Any]) -> list[str]:
         internalmigrations.upgrade(backend)
     pending = list(backend.to_apply(read_migrations(str(MIGRATIONS))))
     for migration in pending:
+        migration.load()
+        if not migration.use_transactions:
+            raise ValueError(f"migration {migration.id}: expected statements that can run in a transaction")
         logger.info("migration %s", migration.id)
         migration.process_steps(backend, "apply")
         backend.mark_one(migration, log=False)  # its log asks for the user's name, which a pod's uid has not

@@ -224,6 +224,19 @@ def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
         assert catalog(connection) == before
 
 
+def test_migration_that_would_commit_on_its_own_is_refused(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed after it could not be taken back."""
+    (tmp_path / "0001.outside.sql").write_text("-- transactional: false\ncreate table outside (x int);")
+    monkeypatch.setattr("irt_analytics.db.migrations.MIGRATIONS", tmp_path)
+    with (
+        db.connect(settings_of(empty_database_url)) as connection,
+        pytest.raises(ValueError, match=r"migration 0001\.outside: expected statements that can run in a transaction"),
+    ):
+        db.migrate(connection)
+
+
 def test_failed_migration_leaves_nothing_behind(empty_database_url: str) -> None:
     settings = settings_of(empty_database_url)
     with db.connect(settings) as connection:
