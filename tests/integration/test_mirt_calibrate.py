@@ -32,16 +32,24 @@ from irt_analytics.settings import Settings
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DAY = date(2026, 1, 31)
 TABLES = ("mirt_fit_meta", "mirt_item_params", "mirt_ability")
-FEW = {"min_answers_item": 50}
+FEW: dict[str, Any] = {"min_answers_item": 50}
 
 REFUSED, BAD_INPUT = RefusedError.exit_code, ConfigurationError.exit_code
 
 
+def meta_of(settings: Settings, as_of: date) -> dict[str, Any]:
+    """The one calibration of a day."""
+    metas = rows_of(settings, "mirt_fit_meta")
+    of_day = metas[metas["as_of"] == as_of]
+    assert len(of_day) == 1
+    return dict(of_day.iloc[0])
+
+
 def items_of(settings: Settings, as_of: date) -> pd.DataFrame:
-    """The bank that the run for a day published."""
-    run_id = rows_of(settings, "mirt_fit_meta").query("published").set_index("as_of").loc[as_of, "run_id"]
+    """Its items."""
     items = rows_of(settings, "mirt_item_params")
-    return items[items["run_id"] == run_id].set_index("item_id")
+    of_run: pd.DataFrame = items[items["run_id"] == meta_of(settings, as_of)["run_id"]]
+    return of_run.set_index("item_id")
 
 
 def first_attempts(settings: Settings, first: date, last: date, tenant: str = "default") -> list[tuple[Any, ...]]:
@@ -242,7 +250,7 @@ def test_next_calibration_stays_on_the_published_scale(settings: Settings) -> No
     write_log(settings, better)
     assert run(settings, "mirt_calibrate", later) == 0
 
-    meta = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[later]
+    meta = meta_of(settings, later)
     constants = meta["model_spec"]["linking_constants"]
     assert constants["method"] == "stocking_lord"
     assert constants["n_anchors_used"] == 20
@@ -291,9 +299,8 @@ def test_a_past_day_reads_the_bank_of_its_own_time(settings: Settings) -> None:
     later = DAY + timedelta(days=1)
     assert run(settings, "mirt_calibrate", later, **FEW) == 0
     assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
-    spec = rows_of(settings, "mirt_fit_meta").set_index("as_of")["model_spec"]
-    assert spec[DAY]["reference_run_id"] is None
-    assert spec[later]["reference_run_id"] is None
+    for as_of in (DAY, later):
+        assert meta_of(settings, as_of)["model_spec"]["reference_run_id"] is None
 
 
 def test_a_dry_run_writes_nothing(settings: Settings) -> None:
@@ -334,8 +341,9 @@ def test_items_with_few_answers_keep_published_parameters_or_are_provisional(set
     assert run(settings, "mirt_calibrate", DAY) == 0
     items = items_of(settings, DAY)
     assert items.loc[["few-published", "rare-published", "unanswered"], "status"].tolist() == ["frozen"] * 3
-    assert items.loc["few-published", ["a", "b", "n_responses", "median_time_ms"]].tolist() == [1.3, -0.4, 200, 9.5]
-    assert items.loc["rare-published", ["a", "b"]].tolist() == [0.8, 2.0]
+    kept = dict(items.loc["few-published", ["a", "b", "n_responses", "median_time_ms"]])
+    assert kept == {"a": 1.3, "b": -0.4, "n_responses": 200, "median_time_ms": 9.5}
+    assert dict(items.loc["rare-published", ["a", "b"]]) == {"a": 0.8, "b": 2.0}
     assert items.loc[["few-outgrown", "few-new"], "status"].tolist() == ["provisional"] * 2
     assert items.loc["few-outgrown", "n_responses"] == 40
     assert items.loc["few-new", "first_published_as_of"] == DAY
@@ -376,7 +384,7 @@ def test_anchors_are_those_tagged_where_there_are_some(settings: Settings) -> No
     tag_anchors(settings, ["i003", "i005", "i007"])
     assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
     assert run(settings, "mirt_calibrate", DAY + timedelta(days=1), linking="mean_sigma", **FEW) == 0
-    meta = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[DAY + timedelta(days=1)]
+    meta = meta_of(settings, DAY + timedelta(days=1))
     constants = meta["model_spec"]["linking_constants"]
     assert (constants["method"], constants["n_anchors_used"], constants["pool"]) == (
         "mean_sigma",
@@ -394,7 +402,7 @@ def test_rasch_calibrations_link_by_b_alone(settings: Settings) -> None:
     assert run(settings, "mirt_calibrate", DAY, model="Rasch") == 0
     assert run(settings, "mirt_calibrate", later, model="Rasch") == 0
     assert (rows_of(settings, "mirt_item_params")["a"] == 1.0).all()
-    constants = rows_of(settings, "mirt_fit_meta").set_index("as_of").loc[later, "model_spec"]["linking_constants"]
+    constants = meta_of(settings, later)["model_spec"]["linking_constants"]
     assert (constants["A"], constants["se_A"]) == (1.0, 0.0)
 
 
@@ -425,9 +433,9 @@ def test_without_items_in_common_the_published_scale_stays(settings: Settings) -
             "not published: the calibration cannot be put on the published scale: a link needs at least 2"
             in error_of(settings)
         )
-        metas = rows_of(settings, "mirt_fit_meta").set_index("as_of")
-        assert metas.loc[DAY, "published"] == False  # noqa: E712 - a numpy bool
-        assert "a link needs at least 2 usable anchors" in metas.loc[DAY, "reason"]
+        meta = meta_of(settings, DAY)
+        assert not meta["published"]
+        assert "a link needs at least 2 usable anchors" in meta["reason"]
     bank = query(settings, "select item_id, as_of from published_items('default', %s)", DAY)
     assert bank.to_records(index=False).tolist() == [("another", DAY - timedelta(days=1))]
     assert rows_of(settings, "mirt_ability").empty
