@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, stats
+from tests.prove.growth import recover
 
 from irt_analytics.jobs._growth import (
     ASSUMED_MEAN,
@@ -151,3 +152,14 @@ def test_harder_items_are_no_loss_of_accuracy() -> None:
     growth = growth_in_accuracy(counts).iloc[0]
     assert growth["value"] == 0
     assert growth["pr_positive"] == 0.5
+
+
+@pytest.mark.parametrize(("answers", "tau"), [(8, 0.0), (8, 0.3), (20, 0.3)])
+def test_error_of_growth_is_right_and_differences_between_learners_are_found(answers: int, tau: float) -> None:
+    """With errors taken at each window's own estimate these cohorts have tau = 0 and one I_t for everybody."""
+    found = [recover(800, answers, tau, seed) for seed in range(5)]
+    assert 0.93 < np.mean([run.raw_coverage for run in found]) < 0.97
+    assert 0.85 < np.mean([run.squared_z for run in found]) < 1.15
+    assert np.mean([run.coverage for run in found]) > 0.85
+    if tau:
+        assert 0.2 < np.mean([run.tau for run in found]) < 0.4
