@@ -33,6 +33,7 @@ def prepare_answers(context: JobContext, first_day: date) -> None:
         for name, params in steps.items():
             create(context, f"kpis/create_{name}", f"kpi_{name}", **params)
             progress.advance(1, name)
+    db.execute(context.connection, "kpis/index_first_attempt")
 
 
 def create(context: JobContext, statement: str, table: str, **params: Any) -> None:

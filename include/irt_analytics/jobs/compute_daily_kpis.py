@@ -6,11 +6,11 @@ fortnights behind I_t comes from the engine, a shard of learners at a time.
 """
 
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psycopg
 import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
@@ -49,10 +49,10 @@ def run(context: JobContext) -> None:
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     weeks = db.read_frame(connection, "kpis/due_weeks", history_weeks=HISTORY_WEEKS, **day)
     first_day = weeks["last_day"].min() - timedelta(days=REACH_DAYS)
-    scored = _prepare(context, weeks, first_day)
+    learners, scored = _prepare(context, weeks, first_day)
 
     db.execute(connection, "kpis/create_growth")
-    db.copy_frame(connection, "kpi_growth", _growth_in_theta(context, weeks, first_day, scored))
+    db.copy_frame(connection, "kpi_growth", _growth_in_theta(context, weeks, first_day, learners, scored))
     db.copy_frame(connection, "kpi_growth", _growth_in_accuracy(context))
     connection.execute("analyze kpi_growth")
     with track("activity, efficiency, resolution", 3) as progress:
@@ -73,8 +73,8 @@ def run(context: JobContext) -> None:
         raise Skip(f"no answer from {first_day} to {context.as_of}", keep_writes=True)
 
 
-def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> int:
-    """Make the temporary tables that every KPI reads; return the number of first attempts that theta may use."""
+def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple[int, int]:
+    """Make the temporary tables that every KPI reads; return the numbers of learners and of answers theta may use."""
     record = context.record
     week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
     prepare_answers(context, first_day)
@@ -87,28 +87,26 @@ def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> int:
     record.exclude("timed-out answers", int(counts["timed_out"]), counted_as)
     record.exclude("rapid answers", int(counts["rapid"]), f"{counted_as}; under a tenth of the item's median time")
     record.exclude("first attempts on items that are not in the bank", int(counts["uncalibrated"]), "no part in theta")
-    return int(counts["scored"])
+    return int(counts["learners"]), int(counts["scored"])
 
 
-def _growth_in_theta(context: JobContext, weeks: pd.DataFrame, first_day: date, scored: int) -> pd.DataFrame:
+def _growth_in_theta(
+    context: JobContext, weeks: pd.DataFrame, first_day: date, learners: int, scored: int
+) -> pd.DataFrame:
     """Growth in theta of every learner and week with a scored answer, null where a fortnight has too few."""
     if not scored:
         return pd.DataFrame(columns=["learner", "week_start", "source", "n"])
     bank = db.read_frame(context.connection, "kpis/bank").set_index("item").astype("float64")
     last_days = np.array([(day - first_day).days for day in weeks["last_day"]])
     shards = max(context.params.shards, -(-scored // ATTEMPTS_A_SHARD))
+    edges = np.linspace(0, learners, shards + 1).astype(int).tolist()
     parts = []
     with track("growth, learner shards", shards) as progress:
-        for shard in range(shards):
-            answers = _read_csv(
-                context.connection,
-                "kpis/scored_answers",
-                _SCORED_ANSWER,
-                first_day=first_day,
-                shards=shards,
-                shard=shard,
-            )
-            parts.append(fortnight_growth(answers, bank, last_days))
+        for after, up_to in pairwise(edges):
+            lines = db.read_frame(
+                context.connection, "kpis/scored_answers", first_day=first_day, after=after, up_to=up_to
+            )["lines"]
+            parts.append(fortnight_growth(_parse(lines), bank, last_days))
             progress.advance()
     growth = pd.concat(parts).sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
     growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
@@ -135,20 +133,16 @@ def _growth_in_accuracy(context: JobContext) -> pd.DataFrame:
     return keys.join(growth_in_accuracy(counts))
 
 
-def _read_csv(
-    connection: psycopg.Connection[Any], name: str, types: dict[str, pa.DataType], **params: Any
-) -> dict[str, NDArray[Any]]:
-    """Read the numbers that a COPY of this transaction sends, a column an array."""
-    with psycopg.ClientCursor(connection) as cursor, cursor.copy(db.sql(name), params) as copy:
-        text = b"".join(copy)
-    if not text:
-        return {column: np.empty(0, dtype=kind.to_pandas_dtype()) for column, kind in types.items()}
+def _parse(lines: "pd.Series[str]") -> dict[str, NDArray[Any]]:
+    """Parse the lines of scored answers, a column an array."""
+    if lines.empty:
+        return {column: np.empty(0, dtype=kind.to_pandas_dtype()) for column, kind in _SCORED_ANSWER.items()}
     table = pyarrow.csv.read_csv(
-        pa.py_buffer(text),
-        read_options=pyarrow.csv.ReadOptions(column_names=list(types)),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+        pa.py_buffer("\n".join(lines).encode()),
+        read_options=pyarrow.csv.ReadOptions(column_names=list(_SCORED_ANSWER)),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=_SCORED_ANSWER),
     )
-    return {column: table[column].to_numpy() for column in types}
+    return {column: table[column].to_numpy() for column in _SCORED_ANSWER}
 
 
 JOB = Job(name="compute_daily_kpis", run=run)

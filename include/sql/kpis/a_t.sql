@@ -4,10 +4,19 @@
 -- of its input taken as a sample of the learner's habits: sessions Poisson, mean gap and hints per attempt by their
 -- sample variance, median duration by order statistics (McKean and Schrader, 1984); a term at its limit has none.
 create temporary table kpi_a_t on commit drop as
-with sessions as (
+with window_day as (
     select
-        kpi_week.week_start,
-        kpi_week.last_day,
+        week_start,
+        last_day,
+        last_day - days_before as day
+    from kpi_week
+    cross join generate_series(0, 27) as days_before
+),
+
+sessions as (
+    select
+        window_day.week_start,
+        window_day.last_day,
         part.learner,
         part.session_no,
         part.derived,
@@ -21,9 +30,9 @@ with sessions as (
         sum(part.hint_answers) as hint_answers,
         sum(part.hints) as hints,
         sum(part.squared_hints) as squared_hints
-    from kpi_week
-    join kpi_session_day as part on part.day between kpi_week.last_day - 27 and kpi_week.last_day
-    group by kpi_week.week_start, kpi_week.last_day, part.learner, part.session_no, part.derived
+    from window_day
+    join kpi_session_day as part on part.day = window_day.day
+    group by window_day.week_start, window_day.last_day, part.learner, part.session_no, part.derived
 ),
 
 ordered as (

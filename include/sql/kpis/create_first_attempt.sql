@@ -1,5 +1,5 @@
 -- One row a first answer to an item ever that falls within [first_day, as_of]; outcome as in kpi_answer.
--- relative_time: log of the response time over the item's median, null where unknown or where the answer is invalid.
+-- In the order of learners. relative_time: log of the response time over the item's median, null where unknown or where the answer is invalid.
 create temporary table kpi_first_attempt on commit drop as
 with judged as (
     select
@@ -34,3 +34,4 @@ select
             then ln(response_time_ms / median_time_ms)
     end as relative_time
 from judged
+order by learner

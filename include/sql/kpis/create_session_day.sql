@@ -10,10 +10,10 @@ with session_day as (
         min(began_at) as began_at,
         min(completed_at) as first_completed_at,
         max(completed_at) as ended_at,
-        count(*) as answers,
-        count(hints) as hint_answers,
-        sum(hints) as hints,
-        sum(hints::bigint * hints) as squared_hints
+        count(*)::int as answers,
+        count(hints)::int as hint_answers,
+        sum(hints)::int as hints,
+        sum(hints::bigint * hints)::bigint as squared_hints
     from kpi_answer
     group by learner, session, day, derived
 ),

@@ -11,18 +11,26 @@ with windows as (
     from kpi_week
 ),
 
+window_day as (
+    select
+        window_end,
+        window_end - days_before as day
+    from windows
+    cross join generate_series(0, 27) as days_before
+),
+
 ranked as (
     select
         kpi_first_attempt.learner,
-        windows.window_end,
+        window_day.window_end,
         kpi_first_attempt.relative_time,
         row_number() over by_time as time_rank,
-        count(*) over (partition by kpi_first_attempt.learner, windows.window_end) as n
-    from windows
-    join kpi_first_attempt on kpi_first_attempt.day between windows.window_end - 27 and windows.window_end
+        count(*) over (partition by kpi_first_attempt.learner, window_day.window_end) as n
+    from window_day
+    join kpi_first_attempt on kpi_first_attempt.day = window_day.day
     where kpi_first_attempt.outcome and kpi_first_attempt.relative_time is not null
     window by_time as (
-        partition by kpi_first_attempt.learner, windows.window_end
+        partition by kpi_first_attempt.learner, window_day.window_end
         order by kpi_first_attempt.relative_time
     )
 ),

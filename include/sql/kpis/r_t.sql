@@ -1,7 +1,15 @@
 -- One row a learner and week with a wrong answer that was tried again: R_t, the share of items answered wrong and tried
 -- in a later session of the same four weeks that were then answered right. Interval: Wilson (1927).
 create temporary table kpi_r_t on commit drop as
-with pair as (
+with window_day as (
+    select
+        week_start,
+        last_day - days_before as day
+    from kpi_week
+    cross join generate_series(0, 27) as days_before
+),
+
+pair as (
     select
         learner,
         item_id
@@ -34,16 +42,16 @@ tries as (
 
 since_wrong as (
     select
-        kpi_week.week_start,
+        window_day.week_start,
         tries.learner,
         tries.item_id,
         tries.outcome,
         tries.session_no,
         min(tries.session_no) filter (where not tries.outcome) over (
-            partition by kpi_week.week_start, tries.learner, tries.item_id
+            partition by window_day.week_start, tries.learner, tries.item_id
         ) as wrong_session
-    from kpi_week
-    join tries on tries.day between kpi_week.last_day - 27 and kpi_week.last_day
+    from window_day
+    join tries on tries.day = window_day.day
 ),
 
 item as (
