@@ -16,7 +16,7 @@ def cohort_document(facts: Facts, texts: Texts, studio: Studio) -> Document:
         title=texts.period(facts.week_start, facts.as_of),
         subtitle=_subtitle(facts, texts),
         footer=texts("document.footer", as_of=facts.as_of),
-        date=facts.as_of.isoformat(),
+        date=facts.as_of,
         sections=cohort_sections(facts, texts, studio),
         contents=texts("document.contents"),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import ClassVar, Literal
 
 Align = Literal["left", "right", "center"]
@@ -112,6 +113,6 @@ class Document:
     title: str
     subtitle: str
     footer: str
-    date: str
+    date: date
     sections: Sequence[Section]
     contents: str = ""

@@ -156,7 +156,8 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], give
         command, cwd=folder, env=environment, input=given, capture_output=True, text=True, encoding="utf-8", check=False
     )
     if result.returncode != 0:
-        raise RenderError(f"{Path(command[0]).name} ended with {result.returncode}: {result.stderr.strip()[-2000:]}")
+        said = f"{result.stdout}\n{result.stderr}".strip()[-2000:]
+        raise RenderError(f"{Path(command[0]).name} ended with {result.returncode}: {said}")
     if result.stderr.strip():
         logger.warning("%s: %s", Path(command[0]).name, result.stderr.strip()[-2000:])
     return result.stdout

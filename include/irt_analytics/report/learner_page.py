@@ -42,7 +42,7 @@ def learner_document(facts: Facts, learner: LearnerFacts, figure: str, texts: Te
         title=visible(learner.profile.user_id),
         subtitle=texts.period(facts.week_start, facts.as_of),
         footer=texts("document.footer", as_of=facts.as_of),
-        date=facts.as_of.isoformat(),
+        date=facts.as_of,
         sections=[
             Section("summary", texts("learner.summary"), blocks),
             _trend(learner, figure, texts, studio),

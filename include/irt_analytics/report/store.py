@@ -58,7 +58,7 @@ class ReportStore:
             )
         self._url = url
         try:
-            self._files, self._root = fsspec.url_to_fs(url)
+            self._files, self._root = fsspec.url_to_fs(url, skip_instance_cache=True)
         except (ValueError, ImportError) as error:
             raise ConfigurationError(f"REPORT_STORE_URL={url!r}: {error}; expected a URL such as {EXAMPLE}") from None
         self._root = self._root.rstrip("/")
@@ -108,7 +108,9 @@ class ReportStore:
         except OSError as error:
             raise self._explain(error) from error
         except Exception as error:
-            if _is_transport(error):
+            if _has_base(error, "NoCredentialsError", "PartialCredentialsError"):
+                raise ConfigurationError(f"REPORT_STORE_URL={self._url}: {error}") from error
+            if _has_base(error, "HTTPClientError", "ConnectionError", "ClientConnectionError"):
                 raise TemporaryError(f"REPORT_STORE_URL={self._url}: the store cannot be reached: {error}") from error
             raise
 
@@ -125,10 +127,9 @@ class ReportStore:
         return TemporaryError(f"{where}: the store cannot be written: {error}")
 
 
-def _is_transport(error: BaseException) -> bool:
-    """Whether an object store's client failed on the way rather than in its answer."""
-    names = {base.__name__ for base in type(error).__mro__}
-    return bool(names & {"HTTPClientError", "ConnectionError", "ClientConnectionError", "NoCredentialsError"})
+def _has_base(error: BaseException, *names: str) -> bool:
+    """Whether an error is of a class of one of these names; the clients that define them may not be installed."""
+    return bool({base.__name__ for base in type(error).__mro__} & set(names))
 
 
 def _describe(url: str, path: Path) -> Stored:

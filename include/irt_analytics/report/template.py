@@ -44,6 +44,7 @@ def _environment() -> Environment:
         "name": _name,
         "anchor": lambda name: Markdown(f"{{#{_name(name)}}}"),
         "metadata": _metadata,
+        "number": lambda value: Markdown(value),
         "widths": _widths,
         "ruler": lambda align: Markdown(_RULERS[align]),
     }

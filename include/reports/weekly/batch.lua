@@ -16,7 +16,7 @@ local options = {
 }
 FORMAT = format
 dofile(filter_path)
-local filter = { Div = Div, Span = Span }
+local filter = { Div = Div, Span = Span, Str = Str }
 
 for line in io.lines() do
   local source, target = line:match("^(.-)\t(.*)$")

@@ -116,3 +116,12 @@ function Span(span)
     return out
   end
 end
+
+-- Typst turns some runs of signs into others (-- into a dash, ... into an ellipsis), which not every pandoc prevents.
+function Str(str)
+  local text = str.text
+  local changes = text:find("%-%-") or text:find("%.%.%.") or text:find("~") or text:find("%-[%?%d]")
+  if is_typst and changes then
+    return pandoc.RawInline("typst", '#"' .. text:gsub("\\", "\\\\"):gsub('"', '\\"') .. '";')
+  end
+end

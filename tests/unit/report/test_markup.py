@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from datetime import date
 
 import pypandoc
 import pytest
@@ -55,7 +56,7 @@ def _document(ids: list[str]) -> Document:
     table = Table("ids", "Ids", [Column("id")], [[visible(name)] for name in ids])
     words = [Words(visible(name)) for name in ids]
     return Document(
-        "en", "kicker", visible(ids[0]), "subtitle", "footer", "2026-01-31", [Section("s", "S", [table, *words])]
+        "en", "kicker", visible(ids[0]), "subtitle", "footer", date(2026, 1, 31), [Section("s", "S", [table, *words])]
     )
 
 
