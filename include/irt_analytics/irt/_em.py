@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Least and greatest a, d and logit of c. An estimate at a limit of a or d has none of its own: the likelihood rises
 # without end. A logit of -20 is a lower asymptote of 2e-9.
-BOUNDS = np.array([[-30.0, 30.0], [-60.0, 60.0], [-20.0, 3.0]])
+BOUNDS = np.array([[-10.0, 10.0], [-30.0, 30.0], [-20.0, 3.0]])
 # Where a prior keeps slopes positive, an extrapolation does not go below this.
 LEAST_POSITIVE_SLOPE = 1e-3
 SD_BOUNDS = (0.01, 10.0)

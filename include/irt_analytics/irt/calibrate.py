@@ -162,8 +162,9 @@ def calibrate(
     priors: Priors | Literal["weak"] | None = None,
     fixed: pd.DataFrame | None = None,
     group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
+    latent: tuple[float, float] | None = None,
     quadrature: Quadrature | int = 61,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
     max_iterations: int = 2000,
     standard_errors: bool = True,
     progress: Progress | None = None,
@@ -182,6 +183,7 @@ def calibrate(
         group: group of every learner, as a mapping or series from student_id, or as an array in the order of
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
             reference group.
+        latent: mean and sd of theta in the reference group, which are then not estimated. Default: as above.
         quadrature: grid of abilities, or the number of its nodes on [-6, 6].
         tolerance: estimated distance to the maximum at which the iteration ends, the largest over a, d = -a * b, c,
             and the means and log sds of theta.
@@ -194,7 +196,7 @@ def calibrate(
     Raises:
         ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
     """
-    _check(responses, model, tolerance, max_iterations)
+    _check(responses, model, latent, tolerance, max_iterations)
     chosen_priors = _as_priors(priors)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
@@ -207,15 +209,18 @@ def calibrate(
         parameterisation = Parameterisation(
             free=free,
             estimated=~is_fixed,
-            free_mean=np.array([has_fixed or i > 0 for i in range(len(names))]),
-            free_sd=np.array([has_fixed or i > 0 or model == "Rasch" for i in range(len(names))]),
+            free_mean=np.array([i > 0 or (latent is None and has_fixed) for i in range(len(names))]),
+            free_sd=np.array(
+                [i > 0 or (latent is None and (has_fixed or model == "Rasch")) for i in range(len(names))]
+            ),
             priors=chosen_priors.as_vector(),
         )
         if free[2]:
             start.g[~is_fixed] = logit(0.15)
-        latent = Latent(np.zeros(len(names)), np.ones(len(names)))
+        mean, sd = (0.0, 1.0) if latent is None else latent
+        population = Latent(np.full(len(names), float(mean)), np.full(len(names), float(sd)))
         blocks = Blocks(responses, group_index, len(names), run)
-        estimation = Estimation(blocks, start, latent, parameterisation, run)
+        estimation = Estimation(blocks, start, population, parameterisation, run)
         if chosen_priors.d is None and extreme.any():
             estimation.exclude(extreme)
         else:
@@ -300,9 +305,13 @@ def _preliminary_stages(
     return stages
 
 
-def _check(responses: Responses, model: str, tolerance: float, max_iterations: int) -> None:
+def _check(
+    responses: Responses, model: str, latent: tuple[float, float] | None, tolerance: float, max_iterations: int
+) -> None:
     if model not in get_args(Model):
         raise ValueError(f"model must be one of {', '.join(get_args(Model))}, got {model!r}")
+    if latent is not None and not (np.isfinite(latent).all() and latent[1] > 0.0):
+        raise ValueError(f"latent must be a finite mean and a positive sd, got {latent}")
     if not 0.0 < tolerance < 1.0:
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}")
     if max_iterations < 2:
