@@ -63,9 +63,9 @@ class PodRuntime(KubernetesPodOperator):
             # A version or digest never changes what it means, so a cached image is the image.
             image_pull_policy="IfNotPresent",
             # As arguments, so that the image's entrypoint runs first and puts the compiled kernels into place.
-            arguments=list(spec.command),
+            arguments=[verbatim(argument) for argument in spec.command],
             env_vars={
-                **spec.environment,
+                **{name: verbatim(value) for name, value in spec.environment.items()},
                 "NUMBA_NUM_THREADS": str(profile.threads),
                 "OMP_NUM_THREADS": str(profile.threads),
             },
@@ -265,6 +265,11 @@ class PodRuntime(KubernetesPodOperator):
             raise AirflowException(f"pod {name} did not start: {start_obstacle(pod) or error}")
         elif error is None:
             raise AirflowException(f"pod {name} ended in phase {pod.status.phase} without an exit code")
+
+
+def verbatim(text: str) -> str:
+    """Protect a text from Kubernetes, which expands $(NAME) in arguments and variables."""
+    return text.replace("$", "$$")
 
 
 def infrastructure_cause(pod: k8s.V1Pod) -> str | None:

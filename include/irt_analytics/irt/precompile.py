@@ -1,0 +1,48 @@
+"""Fill the cache of compiled kernels: `python -m irt_analytics.irt.precompile`, once for an image, not in every pod."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+
+from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.irt.abilities import AbilityMethod
+from irt_analytics.irt.calibrate import Model
+from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
+
+#: A bank on either side of the size from which answers take 32 bits, each size with kernels of its own.
+BANKS = (100, 33_000)
+LEARNERS = 200
+TOPICS = 4
+
+
+def precompile() -> None:
+    """Run every path of the engine on little data, so that each kernel is compiled for the types it meets.
+
+    Kernels go to NUMBA_CACHE_DIR, or beside their source, for the processor that NUMBA_CPU_NAME names.
+    """
+    rng = np.random.default_rng(0)
+    for n_items in BANKS:
+        answered = max(40, 5 * n_items // LEARNERS)
+        student = np.repeat(np.arange(LEARNERS), answered)
+        item = np.concatenate([rng.permutation(n_items)[:answered] for _ in range(LEARNERS)])
+        correct = rng.random(len(item)) < 1 / (1 + np.exp(item % 7 - 3 - student % 5 / 2))
+        half = len(item) // 2
+        shards = [
+            Responses.from_long(student[rows], item[rows], correct[rows]) for rows in (slice(half), slice(half, None))
+        ]
+        responses = Responses.concat(shards)
+        for model in get_args(Model):
+            fit = calibrate(responses, model=model, priors="weak", max_iterations=8)
+        for method in get_args(AbilityMethod):
+            estimate_abilities(responses, fit.items, method=method)
+        by_topic = Responses.from_long(student * TOPICS + item % TOPICS, item, correct)
+        learner = by_topic.student_ids.to_numpy() // TOPICS
+        prior = (fit.latent_mean, fit.latent_sd)
+        estimate_topic_sd(by_topic, fit.items, learner, prior)
+        estimate_topic_abilities(by_topic, fit.items, learner, prior, tau=0.3)
+
+
+if __name__ == "__main__":
+    precompile()
