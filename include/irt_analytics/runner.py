@@ -116,6 +116,7 @@ def _run_locked(
                 connection.rollback()
                 print(json.dumps({"would_write": record.rows_written, "exclusions": record.exclusions}))  # noqa: T201
             else:
+                db.analyze_written(connection)
                 run.close("success", 0, connection=connection)
                 connection.commit()
     except Skip as skip:

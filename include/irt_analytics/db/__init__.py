@@ -5,9 +5,11 @@ from irt_analytics.db.connection import connect, describe
 from irt_analytics.db.migrations import migrate
 from irt_analytics.db.partitions import ensure_partitions
 from irt_analytics.db.statements import SQL_ROOT, execute, read_arrow, read_frame, sql
+from irt_analytics.db.statistics import analyze_written
 
 __all__ = [
     "SQL_ROOT",
+    "analyze_written",
     "connect",
     "copy_batches",
     "copy_frame",

@@ -126,7 +126,7 @@ def run(context: JobContext) -> None:
             invalid += _estimate_shard(context, attempts, bank, plan, first_day, tau)
             progress.advance(1)
     invalid.exclude_from(record, context.params.invalid_answers)
-    connection.execute("analyze past_theta")
+    db.analyze_written(connection)
     with track("daily features", 1) as progress:
         rows = db.execute(connection, "features/features_topic_daily", first_date=plan.first_date, **day)
         progress.advance(1)
