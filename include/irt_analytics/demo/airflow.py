@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 #: What runs a Dag; the web UI is one of the API server's pages.
 SERVICES = ("api-server", "scheduler", "dag-processor")
 START_SECONDS = 120.0
-STOP_SECONDS = 3.0
+STOP_SECONDS = 2.0
 LOG_LINES = 15
 
 Json = dict[str, Any]

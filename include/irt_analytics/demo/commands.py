@@ -43,7 +43,11 @@ def run(data: Path | None, as_of: str | None, columns: str) -> None:
     day = _day(as_of)
     if data is None and columns:
         raise ConfigurationError(f"COLUMNS={columns!r} names the columns of a log, but there is no DATA=...")
-    dataset = simulated(day or _yesterday()) if data is None else own_log(data, columns)
+    if data is None:
+        day = day or _yesterday()
+        dataset = simulated(day)
+    else:
+        dataset = own_log(data, columns)
     place = Place.find()
     with place.only_one(), _terminable():
         _run_day(place, dataset, day)

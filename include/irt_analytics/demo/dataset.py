@@ -61,7 +61,7 @@ def simulated(as_of: date) -> Dataset:
     simulator = Path(__file__).parents[1] / "simulate.py"
     return Dataset(
         database="irt_demo",
-        source="a simulated cohort",
+        source="a simulated cohort of 1,000 learners",
         fingerprint=f"{as_of} {hashlib.sha256(simulator.read_bytes()).hexdigest()}",
         command=("simulate", "--as-of", str(as_of), "--tenant", TENANT),
     )
@@ -94,7 +94,7 @@ def own_log(path: Path, columns: str) -> Dataset:
 
 
 def provide(dataset: Dataset, postgres: Postgres, place: Place) -> tuple[Span, str]:
-    """Load a dataset into its database unless it is there; return the days it spans, and what loading said.
+    """Load a dataset into its database unless it is there; return the days it spans, and what there is to say of it.
 
     Raises:
         LoadError: the log cannot be loaded.
@@ -111,6 +111,8 @@ def provide(dataset: Dataset, postgres: Postgres, place: Place) -> tuple[Span, s
         except BaseException:
             postgres.drop(dataset.database)
             raise
+        if dataset.command[0] == "simulate":
+            said = ""  # of interest to who simulates, not to who tries the demo
         postgres.label(dataset.database, {"source": dataset.source, "fingerprint": dataset.fingerprint})
     span = _span(postgres, dataset.database)
     return span, said or f"{dataset.source}: {span.answers:,} answers, {span.first} to {span.last}"
