@@ -475,4 +475,4 @@ def test_real_logs_agree_with_pandas_for_three_learners_and_two_topics(
 
 def _mondays(days: "pd.Series[Any]") -> NDArray[Any]:
     dates = pd.to_datetime(days)
-    return np.asarray((dates - pd.to_timedelta(dates.dt.weekday, unit="D")).dt.date.unique())
+    return np.asarray((dates - pd.to_timedelta(dates.dt.day_of_week, unit="D")).dt.date.unique())
