@@ -160,11 +160,13 @@ def _processor() -> str:
 
 
 def _print(rows: list[dict[str, Any]], caption: str) -> None:
-    table = Table(
-        "data", "engine", "version", "seconds", "ratio", "peak MB", "iterations", "log-likelihood", "|a|", "|d|",
-        caption=f"{caption}. ratio: seconds over irt-analytics'; log-likelihood of the estimates by one and the same "
-        "function; |a|, |d|: largest difference from irt-analytics",
-    )  # fmt: skip
+    time_and_memory = ["seconds", "ratio", "cpu s", "peak MB"]
+    columns = ["data", "engine", "version", *time_and_memory, "iterations", "log-likelihood", "|a|", "|d|"]
+    legend = (
+        "ratio: seconds over irt-analytics'; cpu s: of all threads; log-likelihood of the estimates by one and the "
+        "same function; |a|, |d|: largest difference from irt-analytics"
+    )
+    table = Table(*columns, caption=f"{caption}. {legend}")
     for row in rows:
         if row["seconds"] is None:
             table.add_row(row["data"], row["engine"], "", f"not measured: {row['reason']}")
@@ -175,6 +177,7 @@ def _print(rows: list[dict[str, Any]], caption: str) -> None:
             row["version"],
             f"{row['seconds']:.3f}",
             f"{row['ratio']:.1f}",
+            f"{row['cpu_seconds']:.2f}",
             f"{row['peak_mb']:,.0f}",
             f"{row['iterations']}" + ("" if row["converged"] else " (not converged)"),
             f"{row['log_likelihood']:,.2f}",
