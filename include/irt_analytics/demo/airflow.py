@@ -30,6 +30,8 @@ DATABASE = "airflow"
 HOST = "127.0.0.1"
 #: What runs a Dag; the web UI is one of the API server's pages.
 SERVICES = ("api-server", "scheduler", "dag-processor")
+#: Nothing here defers, but without it the UI's front page shows a part of Airflow as sick.
+UI_SERVICES = (*SERVICES, "triggerer")
 START_SECONDS = 120.0
 STOP_SECONDS = 2.0
 LOG_LINES = 15
@@ -93,13 +95,16 @@ class Airflow:
         known = [Service(**entry) for entry in json.loads(self._state.read_text(encoding="utf-8"))]
         return {service.name: service for service in known if service.process() is not None}
 
-    def start(self, postgres: Postgres, *, port: int | None, scheduled: bool) -> None:
+    def start(
+        self, postgres: Postgres, *, port: int | None, scheduled: bool, names: tuple[str, ...] = SERVICES
+    ) -> None:
         """Start the services that do not run; return before they are ready (`wait`).
 
         Args:
             postgres: the server that holds Airflow's metadata, in a database of its own.
             port: of the web UI and API; None keeps the one in use, or takes any free one.
             scheduled: whether the scheduler makes runs by the Dag's timetable; it is restarted where that changes.
+            names: the services.
 
         Raises:
             ConfigurationError: the port is taken; names who may hold it.
@@ -123,9 +128,9 @@ class Airflow:
         self._configure(postgres, port)
         self._migrate(postgres)
         services = [service for service in running.values() if service not in stale]
-        names = {service.name for service in services}
-        for name in SERVICES:
-            if name not in names:
+        kept_names = {service.name for service in services}
+        for name in names:
+            if name not in kept_names:
                 services.append(self._spawn(name, port, scheduled))
                 self._remember(services)
 
@@ -138,7 +143,7 @@ class Airflow:
 
     def _spawn(self, name: str, port: int, scheduled: bool) -> Service:
         command = [sys.executable, "-m", "airflow", name]
-        if name == "scheduler":
+        if name in ("scheduler", "triggerer"):
             command.append("--skip-serve-logs")  # the API server reads the files; nothing need listen for them
         environment = self._environment() | {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(scheduled)}
         with self._service_log(name).open("wb") as log:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from irt_analytics.cli import parse_day
-from irt_analytics.demo.airflow import DAG_ID, USER, Airflow, Client, UnreachableError
+from irt_analytics.demo.airflow import DAG_ID, SERVICES, UI_SERVICES, USER, Airflow, Client, UnreachableError
 from irt_analytics.demo.dataset import TENANT, Dataset, Span, own_log, provide, simulated
 from irt_analytics.demo.follow import Outcome, follow
 from irt_analytics.demo.place import Place, write_private
@@ -60,7 +60,8 @@ def trigger(as_of: str | None) -> None:
     day = _day(as_of)
     place = Place.find()
     with place.only_one(), _terminable():
-        _run_day(place, _current(place), day)
+        dataset, _ = _current(place)
+        _run_day(place, dataset, day)
 
 
 @command.command("up", context_settings=HELP)
@@ -69,15 +70,15 @@ def up(port: int | None) -> None:
     """Serve Airflow's web UI over the log that the last demo ran on."""
     place = Place.find()
     with place.only_one(), _terminable():
-        dataset = _current(place) if _record(place).exists() else simulated(_yesterday())
+        dataset, as_of = _current(place) if _record(place).exists() else (simulated(_yesterday()), _yesterday())
         postgres = Postgres.start(place.postgres)
         days, said = provide(dataset, postgres, place)
         _echo(said)
-        _choose(place, postgres, dataset)
+        _choose(place, postgres, dataset, as_of)
         airflow = Airflow(place)
         if port is None and "api-server" not in airflow.running():
             port = PORT
-        _serve(airflow, postgres, days, port)
+        _serve(airflow, postgres, days, as_of, port)
 
 
 @command.command("down", context_settings=HELP)
@@ -94,7 +95,7 @@ def down() -> None:
 def psql(arguments: tuple[str, ...]) -> None:
     """Open the database of the last demo; further arguments are psql's."""
     place = Place.find()
-    dataset = _current(place)
+    dataset, _ = _current(place)
     postgres = Postgres.start(place.postgres)
     os.execv(postgres.psql, ["psql", *arguments, postgres.url(dataset.database)])  # noqa: S606
 
@@ -105,7 +106,7 @@ def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
     days, said = provide(dataset, postgres, place)
     _echo(said)
     as_of = _check_day(day, days)
-    _choose(place, postgres, dataset)
+    _choose(place, postgres, dataset, as_of)
     airflow = Airflow(place)
     was_up = "api-server" in airflow.running()
     try:
@@ -119,7 +120,7 @@ def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
     write_private(place.summary, json.dumps(summary.document(), indent=2, ensure_ascii=False))
     _show(place, summary)
     if was_up:
-        _serve(airflow, postgres, days, None)
+        _serve(airflow, postgres, days, as_of, None)
 
 
 def _run_once(airflow: Airflow, client: Client, as_of: date) -> Outcome:
@@ -136,21 +137,21 @@ def _run_once(airflow: Airflow, client: Client, as_of: date) -> Outcome:
         raise
 
 
-def _start(airflow: Airflow, postgres: Postgres, *, port: int | None, scheduled: bool) -> Client:
-    """Start what is missing of Airflow and wait until it has read the Dag."""
-    since = datetime.now(UTC)
-    if "dag-processor" not in airflow.running():
+def _start(
+    airflow: Airflow, postgres: Postgres, *, port: int | None, scheduled: bool, names: tuple[str, ...] = SERVICES
+) -> Client:
+    """Start what is missing of these services of Airflow and wait until it has read the Dag."""
+    since = None if "dag-processor" in airflow.running() else datetime.now(UTC)
+    if since is not None:
         _echo(f"Airflow {airflow.version} is starting; its files are in {airflow.place.relative(airflow.home)}")
-        airflow.start(postgres, port=port, scheduled=scheduled)
-        return airflow.wait(since)
-    airflow.start(postgres, port=port, scheduled=scheduled)
-    return airflow.wait(None)
+    airflow.start(postgres, port=port, scheduled=scheduled, names=names)
+    return airflow.wait(since)
 
 
-def _serve(airflow: Airflow, postgres: Postgres, days: Span, port: int | None) -> None:
+def _serve(airflow: Airflow, postgres: Postgres, days: Span, as_of: date, port: int | None) -> None:
     """Start what is missing of Airflow, decide whether its Dag keeps its schedule, and say how to get in."""
     current = days.last >= _yesterday()
-    client = _start(airflow, postgres, port=port, scheduled=current)
+    client = _start(airflow, postgres, port=port, scheduled=current, names=UI_SERVICES)
     client.pause(not current)
     _echo(f"Airflow   {airflow.url}   user {USER}, password {airflow.place.secrets.password}")
     if current:
@@ -159,8 +160,8 @@ def _serve(airflow: Airflow, postgres: Postgres, days: Span, port: int | None) -
         _echo(
             f"{DAG_ID} stays paused: its schedule asks for yesterday, and the log ends on {days.last}.\n"
             "Run a day of it:\n"
-            f"    make trigger AS_OF={days.last}\n"
-            f"or press Trigger in the UI, with as_of {days.last} and the Dag unpaused."
+            f"    make trigger AS_OF={as_of}\n"
+            f"or press Trigger in the UI, with {as_of} as the day and the Dag unpaused."
         )
     _echo("make down stops it.")
 
@@ -177,7 +178,7 @@ def _clear_the_way(client: Client, *, was_up: bool) -> None:
         client.fail_run(run_id)
 
 
-def _choose(place: Place, postgres: Postgres, dataset: Dataset) -> None:
+def _choose(place: Place, postgres: Postgres, dataset: Dataset, as_of: date) -> None:
     """Make this dataset the one that Airflow's connections lead to, and that `up` and `psql` open."""
     reports = place.reports(dataset.database)
     reports.mkdir(parents=True, exist_ok=True)
@@ -192,15 +193,16 @@ def _choose(place: Place, postgres: Postgres, dataset: Dataset) -> None:
             "report_store": {"conn_type": "generic", "extra": {"url": reports.as_uri()}},
         }
     )
-    write_private(_record(place), json.dumps(asdict(dataset), ensure_ascii=False))
+    chosen = {"as_of": as_of.isoformat(), "dataset": asdict(dataset)}
+    write_private(_record(place), json.dumps(chosen, ensure_ascii=False))
 
 
 def _record(place: Place) -> Path:
     return place.folder / "current.json"
 
 
-def _current(place: Place) -> Dataset:
-    """The dataset chosen last.
+def _current(place: Place) -> tuple[Dataset, date]:
+    """The dataset chosen last, and its day.
 
     Raises:
         ConfigurationError: there was no demo yet.
@@ -208,7 +210,8 @@ def _current(place: Place) -> Dataset:
     path = _record(place)
     if not path.exists():
         raise ConfigurationError("there is no data yet: run `make demo` first")
-    return Dataset(**json.loads(path.read_text(encoding="utf-8")))
+    chosen = json.loads(path.read_text(encoding="utf-8"))
+    return Dataset(**chosen["dataset"]), parse_day(chosen["as_of"])
 
 
 def _day(text: str | None) -> date | None:

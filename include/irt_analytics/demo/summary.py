@@ -68,12 +68,12 @@ def summarise(postgres: Postgres, dataset: Dataset, as_of: date, outcome: Outcom
             outcome=outcome,
             reports=[Path(unquote(urlsplit(url).path)) for url in urls],
             numbers=_numbers(found) if found is not None else [],
-            rows=_rows(connection),
+            rows=_count_rows(connection),
             total_seconds=total_seconds,
         )
 
 
-def _rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
+def _count_rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
     tables = [name for (name,) in connection.execute(db.sql("demo/tables"))]
     counts = sql.SQL(" union all ").join(
         sql.SQL("select {}, count(*) from {} where tenant_id = {}").format(
@@ -81,7 +81,7 @@ def _rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
         )
         for name in tables
     )
-    return dict(connection.execute(counts).fetchall())
+    return dict(sorted(connection.execute(counts).fetchall()))
 
 
 def _numbers(found: dict[str, Any]) -> list[Number]:
