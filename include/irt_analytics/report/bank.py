@@ -30,12 +30,14 @@ class Review:
     reasons: tuple[str, ...]
 
 
-def review_items(items: Sequence[Item]) -> list[Review]:
-    """Return the items to look at, ranked: by their most pressing reason, then by number of reasons, then by answers.
+def judged_items(items: Sequence[Item]) -> list[Item]:
+    """Return the items that can be judged: provisional estimates are the prior's as much as the data's."""
+    return [item for item in items if item.status != "provisional"]
 
-    Provisional items are not judged: their estimates are still the prior's as much as the data's.
-    """
-    reviews = [Review(item, reasons) for item in items if item.status != "provisional" and (reasons := _reasons(item))]
+
+def review_items(items: Sequence[Item]) -> list[Review]:
+    """Return the items to look at, by their most pressing reason, then by number of reasons, then by answers."""
+    reviews = [Review(item, reasons) for item in judged_items(items) if (reasons := _reasons(item))]
     return sorted(
         reviews,
         key=lambda review: (

@@ -173,13 +173,16 @@ class Studio:
             rasch = all(item.se_a is None for item in items)
             panels = figure.subplots(1, 1 if rasch else 2, squeeze=False)[0]
             flagged = {review.item.item_id for review in reviews}
-            plain = [item for item in items if item.item_id not in flagged]
+            groups = {
+                LIGHT: [item for item in items if item.item_id not in flagged and item.status != "provisional"],
+                "none": [item for item in items if item.status == "provisional"],
+            }
             names: tuple[str, ...] = ("outfit",) if rasch else ("a", "outfit")
             for axes, name in zip(panels, names, strict=True):
-                drawn = [item for item in plain if getattr(item, name) is not None]
-                axes.plot(
-                    [item.b for item in drawn], [getattr(item, name) for item in drawn], "o", color=LIGHT, ms=3.2, mew=0
-                )
+                for face, group in groups.items():
+                    drawn = [item for item in group if getattr(item, name) is not None]
+                    x, y = [item.b for item in drawn], [getattr(item, name) for item in drawn]
+                    axes.plot(x, y, "o", color=LIGHT, ms=3.2, mew=0.7, mfc=face)
                 marked = [review.item for review in reviews if getattr(review.item, name) is not None]
                 axes.plot(
                     [item.b for item in marked], [getattr(item, name) for item in marked], "D", color=ALERT, ms=4.5
@@ -237,8 +240,8 @@ class Studio:
                 axes.spines["bottom"].set_visible(False)
             for axes in panels.flat[len(groups) :]:
                 axes.set_visible(False)
+            figure.supxlabel(self.texts("axis.deviation"), fontsize=8.5, color=MUTED)
             for axes in panels.flat[max(0, len(groups) - columns) : len(groups)]:
-                axes.set_xlabel(self.texts("axis.deviation"))
                 axes.xaxis.set_tick_params(labelbottom=True)
                 _signed_ticks(axes, self.texts)
             panels[0, 0].set_ylim(-0.7, len(features) - 0.3)

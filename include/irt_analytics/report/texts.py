@@ -55,12 +55,14 @@ class Texts:
     def said(self, text: str) -> str:
         """Return what a job said, in the report's words; what the catalogue does not know stays as it was said.
 
-        The catalogue's group `said` has one entry a sentence, its numbers and dates replaced by {}; the entry's value
-        names them by position.
+        The catalogue's group `said` has one entry a sentence, or a part of one between semicolons, its numbers and
+        dates replaced by {}; the entry's value names them by position.
         """
         entry = self._entries.get(f"said.{_NUMBER.sub('{}', text)}")
         if isinstance(entry, str):
             return entry.format(*_NUMBER.findall(text))
+        if "; " in text:
+            return "; ".join(self.said(part) for part in text.split("; "))
         shown = visible(text)
         return shown if len(shown) <= LONGEST_SAYING else f"{shown[:LONGEST_SAYING]}…"
 

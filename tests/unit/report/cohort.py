@@ -174,7 +174,7 @@ def _write_bank(
         )
         values (
             %s, %s, %s, %s, %s, false, '2PL', 'native', '3.0.0', '3.0.0', 'f1e2d3', 987, %s, 12345, true, 42, -6543.21,
-            13206.42, 13654.32, 0.123, 1.045, 'Oakes', 'a ~ lognormal(0, 0.5)', %s, true, %s
+            13206.42, 13654.32, 0.123, 1.045, 'full', 'a ~ lognormal(0, 0.5)', %s, true, %s
         )
         """,
         (

@@ -1,6 +1,6 @@
 """Health of the item bank."""
 
-from irt_analytics.report.bank import Review, coverage, review_items
+from irt_analytics.report.bank import Review, coverage, judged_items, review_items
 from irt_analytics.report.document import Block, Card, Cards, Chart, Column, Section, Table, Words
 from irt_analytics.report.facts import MIN_GROUP, Facts
 from irt_analytics.report.figures import Studio
@@ -15,15 +15,15 @@ def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
     """Return the section of the item bank; without a published bank it says so."""
     if not facts.items:
         return Section("bank", texts("bank.title"), [Words(texts("bank.none"))])
-    reviews = review_items(facts.items)
+    reviews, judged = review_items(facts.items), len(judged_items(facts.items))
     blocks: list[Block] = [
         Words(texts("bank.lead"), "lead"),
         _statuses(facts, texts),
         _information(facts, texts, studio),
         Chart(
-            texts("bank.items.message", count=len(reviews), of=len(facts.items))
+            texts("bank.items.message", count=len(reviews), of=judged)
             if reviews
-            else texts("bank.items.clean", count=len(facts.items)),
+            else texts("bank.items.clean", count=judged),
             texts("bank.items.alt", count=len(facts.items)),
             studio.item_map(facts.items, reviews),
             texts("bank.items.note", count=len(facts.items)),
@@ -69,13 +69,14 @@ def _information(facts: Facts, texts: Texts, studio: Studio) -> Chart:
 def _table(reviews: list[Review], texts: Texts) -> Table:
     columns = [
         Column(texts("bank.columns.rank"), "right", 5),
-        Column(texts("bank.columns.item"), "left", 17),
+        Column(texts("bank.columns.item"), "left", 16),
         Column("a", "right", 7),
         Column("b", "right", 7),
+        Column(texts("bank.columns.infit"), "right", 8),
         Column(texts("bank.columns.outfit"), "right", 8),
         Column(texts("bank.columns.p_value"), "right", 9),
         Column(texts("bank.columns.n"), "right", 9),
-        Column(texts("bank.columns.why"), "left", 38),
+        Column(texts("bank.columns.why"), "left", 31),
     ]
     rows = []
     for rank, review in enumerate(reviews[:LISTED], start=1):
@@ -86,6 +87,7 @@ def _table(reviews: list[Review], texts: Texts) -> Table:
                 visible(item.item_id),
                 texts.number(item.a),
                 texts.number(item.b),
+                texts.number(item.infit),
                 texts.number(item.outfit),
                 texts.percent(item.p_value),
                 texts.count(item.n_responses),

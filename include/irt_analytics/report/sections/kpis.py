@@ -9,8 +9,9 @@ from irt_analytics.report.texts import NOTHING, Texts
 
 KPIS = ("i_t", "i_t_accuracy", "a_t", "e_t", "r_t")
 SIGNED = frozenset({"i_t", "i_t_accuracy", "e_t"})
-#: A median that moved by this share of the middle half's width is worth the title.
-NOTABLE_MOVE = 0.1
+#: A median that moved by this share of the middle half's width is worth the title; the width counts at least as much
+#: as the second number, for learners who hardly differ are no measure.
+NOTABLE_MOVE, LEAST_WIDTH = 0.1, 0.1
 
 
 def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
@@ -55,8 +56,8 @@ def _message(facts: Facts, now: list[KpiWeek], texts: Texts) -> str:
     moves = []
     for row in now:
         move = _move(facts, row)
-        if move is not None and row.p75 is not None and row.p25 is not None and row.p75 > row.p25:
-            moves.append((abs(move) / (row.p75 - row.p25), move, row))
+        if move is not None and row.p75 is not None and row.p25 is not None:
+            moves.append((abs(move) / max(row.p75 - row.p25, LEAST_WIDTH), move, row))
     if not moves:
         return texts("kpis.message.alone")
     size, move, row = max(moves, key=lambda entry: entry[0])

@@ -7,7 +7,8 @@ from irt_analytics.report.document import Block, Column, Section, Table
 from irt_analytics.report.facts import Facts, Fit
 from irt_analytics.report.figures import Studio
 from irt_analytics.report.markup import visible
-from irt_analytics.report.texts import NOTHING, Texts
+from irt_analytics.report.sections.summary import in_order
+from irt_analytics.report.texts import Texts
 
 
 def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
@@ -55,6 +56,7 @@ def _calibration(fit: Fit, texts: Texts) -> Table:
         ("run_id", visible(fit.run_id)),
         (texts("provenance.calibrated"), texts.day(fit.as_of)),
         (texts("provenance.window"), texts("format.from_to", start=fit.window_start, end=fit.window_end)),
+        *([(texts("provenance.window_reason"), texts.said(fit.window_reason))] if fit.window_reason else []),
         (texts("provenance.model"), f"{visible(fit.model)}, {visible(fit.engine)} {visible(fit.engine_version)}"),
         (texts("provenance.priors"), visible(fit.priors)),
         (
@@ -82,7 +84,7 @@ def _calibration(fit: Fit, texts: Texts) -> Table:
                 sd=texts.number(fit.latent_sd),
             ),
         ),
-        (texts("provenance.se_method"), visible(fit.se_method or NOTHING)),
+        (texts("provenance.se_method"), texts.known("se_methods", fit.se_method or "none")),
         (texts("provenance.fingerprint"), visible(fit.data_fingerprint)),
     ]
     return _pairs("calibration", texts("provenance.calibration"), rows, texts)
@@ -91,7 +93,7 @@ def _calibration(fit: Fit, texts: Texts) -> Table:
 def _jobs(facts: Facts, texts: Texts) -> Table:
     rows = [
         [texts.known("jobs", run.job), texts.known("status", run.status), texts.said(run.reason or run.error or "")]
-        for run in facts.job_runs
+        for run in in_order(facts.job_runs)
     ]
     columns = [
         Column(texts("provenance.columns.job"), "left", 32),
@@ -108,7 +110,7 @@ def _left_out(facts: Facts, texts: Texts) -> Table | None:
             _detailed(str(entry["reason"]), str(entry.get("detail") or ""), texts),
             texts.count(int(entry["count"])),
         ]
-        for run in facts.job_runs
+        for run in in_order(facts.job_runs)
         for entry in run.exclusions
     ]
     if not rows:

@@ -67,7 +67,10 @@ def _anchors(facts: Facts, texts: Texts, studio: Studio) -> list[Block]:
                 texts("scale.anchors.note", count=len(pairs)),
             )
         )
-    blocks.append(_drifted(drifted, before, texts) if drifted else Words(texts("scale.none_drifted")))
+    if drifted:
+        blocks.append(_drifted(drifted, before, texts))
+    elif pairs:
+        blocks.append(Words(texts("scale.none_drifted")))
     return blocks
 
 

@@ -1,8 +1,10 @@
 """The week at a glance: headline numbers, and what did not run."""
 
-from irt_analytics.report.bank import review_items
+from collections.abc import Sequence
+
+from irt_analytics.report.bank import judged_items, review_items
 from irt_analytics.report.document import Badge, Badges, Block, Card, Cards, Section
-from irt_analytics.report.facts import MIN_GROUP, Facts
+from irt_analytics.report.facts import MIN_GROUP, Facts, JobRun
 from irt_analytics.report.figures import Studio
 from irt_analytics.report.texts import NOTHING, Texts
 
@@ -46,6 +48,11 @@ def job_badges(facts: Facts, texts: Texts) -> list[Badge]:
     return badges
 
 
+def in_order(job_runs: Sequence[JobRun]) -> list[JobRun]:
+    """Return runs in the order of the daily chain, others first."""
+    return sorted(job_runs, key=lambda run: CHAIN.index(run.job) if run.job in CHAIN else -1)
+
+
 def _active(facts: Facts, texts: Texts) -> Card:
     weeks = {week.last_day: week for week in facts.activity}
     now = weeks.get(facts.as_of)
@@ -81,5 +88,5 @@ def _items(facts: Facts, texts: Texts) -> Card:
     return Card(
         texts("cards.items.label"),
         texts.count(len(review_items(facts.items))),
-        texts("cards.items.note", count=len(facts.items)),
+        texts("cards.items.note", count=len(judged_items(facts.items))),
     )
