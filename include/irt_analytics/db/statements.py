@@ -1,7 +1,8 @@
 """Statements by file name, and reading their results."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,33 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
     Raises:
         TemporaryError: the database cannot be reached; names host, port and database.
     """
+    with _executed(settings, name, params) as cursor:
+        return cursor.fetch_arrow_table()
+
+
+def read_batches(settings: Settings, name: str, /, **params: Any) -> Iterator[pa.RecordBatch]:
+    """Run a query as `read_arrow` does and give its rows in batches of some 16 MB, in their order, as they arrive.
+
+    There is a batch, if an empty one, also where there is no row. For results that need not fit into memory. The query
+    runs, and holds its snapshot, until the last batch is taken.
+
+    Raises:
+        TemporaryError: the database cannot be reached; names host, port and database.
+    """
+    with _executed(settings, name, params) as cursor:
+        reader = cursor.fetch_record_batch()
+        batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
+        for batch in reader:
+            yield batch
+        if not batch.num_rows:
+            yield batch
+
+
+@contextmanager
+def _executed(
+    settings: Settings, name: str, params: Mapping[str, Any]
+) -> Iterator[adbc_driver_postgresql.dbapi.Cursor]:
+    """A cursor of a connection of its own on which a query of include/sql runs."""
     uri = make_conninfo(**connection_fields(settings))
     try:
         connection = adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
@@ -108,7 +136,7 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
         # A tenant that the last analyze has not seen looks like a handful of rows, which the planner joins one by one.
         cursor.execute("set enable_nestloop = off")
         cursor.execute(_with_literals(sql(name), params))
-        return cursor.fetch_arrow_table()
+        yield cursor
 
 
 def _with_literals(statement: str, params: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""First attempts as arrays, learner shard by learner shard, and which of them count as evidence of ability."""
+"""First attempts as arrays, all or a shard of learners at a time, and which of them count as evidence of ability."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from irt_analytics import db
 from irt_analytics.runner import JobContext, JobRecord
 
-#: Learners are hashed into this many buckets; a shard is a run of whole buckets.
-BUCKETS = 1024
-#: First attempts read at a time: some 100 MB while their texts are turned into numbers.
+#: First attempts in memory at a time where learners can be worked through one after another.
 ATTEMPTS_A_SHARD = 1_000_000
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
@@ -65,7 +63,7 @@ class FirstAttempts:
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> FirstAttempts:
-        """Number the learners and items of a query's rows: student_id, item_id, correct, response_time_ms, timed_out.
+        """Take rows student_id, item_id (both dictionary-encoded), correct, response_time_ms, timed_out, and others.
 
         Learners and items stand in the order of their ids' bytes, whatever the order of the rows.
         """
@@ -81,33 +79,6 @@ class FirstAttempts:
             time_ms=table["response_time_ms"].fill_null(-1).to_numpy(),
             timed_out=table["timed_out"].to_numpy(),
             columns={name: table[name] for name in table.column_names if name not in own},
-        )
-
-    @classmethod
-    def concat(cls, shards: list[FirstAttempts]) -> FirstAttempts:
-        """Join shards of different learners."""
-        if len(shards) == 1:
-            return shards[0]
-        item_ids = shards[0].item_ids
-        for shard in shards[1:]:
-            item_ids = item_ids.union(shard.item_ids)
-        offsets = np.cumsum([0, *(len(shard.student_ids) for shard in shards)])
-        return cls(
-            student_ids=shards[0].student_ids.append([shard.student_ids for shard in shards[1:]]),
-            item_ids=item_ids,
-            student=np.concatenate(
-                [shard.student + np.int32(offset) for shard, offset in zip(shards, offsets, strict=False)]
-            ),
-            item=np.concatenate(
-                [item_ids.get_indexer(shard.item_ids).astype(np.int32)[shard.item] for shard in shards]
-            ),
-            correct=np.concatenate([shard.correct for shard in shards]),
-            time_ms=np.concatenate([shard.time_ms for shard in shards]),
-            timed_out=np.concatenate([shard.timed_out for shard in shards]),
-            columns={
-                name: pa.chunked_array([chunk for shard in shards for chunk in shard.columns[name].chunks])
-                for name in shards[0].columns
-            },
         )
 
     def __len__(self) -> int:
@@ -143,8 +114,8 @@ class FirstAttempts:
 
 
 def _encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
-    """Position of every text among the sorted, unique ones."""
-    encoded = column.dictionary_encode().combine_chunks()
+    """Position of every text, dictionary-encoded, among the sorted, unique ones."""
+    encoded = column.unify_dictionaries().combine_chunks()
     ids = pd.Index(encoded.dictionary.to_pandas(), dtype="str")
     order = ids.argsort()
     rank = np.empty(len(ids), dtype=np.int32)
@@ -152,15 +123,49 @@ def _encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     return rank[encoded.indices.to_numpy()], ids[order]
 
 
-def learner_shards(rows: int, asked: int) -> list[list[int]]:
-    """Divide the hash buckets of learners into shards, at least as many as asked and as `rows` answers need."""
-    shards = min(BUCKETS, max(asked, -(-rows // ATTEMPTS_A_SHARD)))
-    return [part.tolist() for part in np.array_split(np.arange(BUCKETS), shards)]
+def read_first_attempts(context: JobContext, query: str, **params: Any) -> FirstAttempts:
+    """Read all first attempts of a query."""
+    batches = [_with_numbers(batch) for batch in _stream(context, query, params)]
+    return FirstAttempts.from_arrow(pa.Table.from_batches(batches))
 
 
-def read_shards(context: JobContext, query: str, shards: list[list[int]], **params: Any) -> Iterator[FirstAttempts]:
-    """Read the first attempts of a query, shard after shard."""
-    for buckets in shards:
-        yield FirstAttempts.from_arrow(
-            db.read_arrow(context.settings, query, tenant_id=context.tenant, buckets=buckets, **params)
-        )
+def read_shards(context: JobContext, query: str, size: int, **params: Any) -> Iterator[FirstAttempts]:
+    """Read the first attempts of a query in one pass, some `size` rows of whole learners at a time.
+
+    The query's rows must come learner by learner. There is a shard, if an empty one, also where it has no row.
+    """
+    pending: list[pa.RecordBatch] = []
+    for batch in _stream(context, query, params):
+        for start in range(0, max(batch.num_rows, 1), size):
+            pending.append(_with_numbers(batch.slice(start, size)))
+            if sum(part.num_rows for part in pending) < size:
+                continue
+            table = pa.Table.from_batches(pending).unify_dictionaries()
+            student = table["student_id"].combine_chunks().indices.to_numpy()
+            whole = int(np.flatnonzero(student != student[-1]).max(initial=-1)) + 1
+            if whole:
+                yield FirstAttempts.from_arrow(table.slice(0, whole))
+            pending = [_with_numbers(part) for part in _with_texts(table.slice(whole)).to_batches()]
+    yield FirstAttempts.from_arrow(pa.Table.from_batches(pending))
+
+
+def _stream(context: JobContext, query: str, params: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+    return db.read_batches(context.settings, query, tenant_id=context.tenant, as_of=context.as_of, **params)
+
+
+def _with_numbers(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with its texts dictionary-encoded: a repeated text takes the room of a number."""
+    return pa.RecordBatch.from_arrays(
+        [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in batch.columns],
+        names=batch.schema.names,
+    )
+
+
+def _with_texts(table: pa.Table) -> pa.Table:
+    """The reverse, so that a small part of a table does not keep the texts of all of it."""
+    return pa.table(
+        {
+            name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+    )

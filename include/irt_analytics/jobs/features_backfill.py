@@ -14,18 +14,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
 from irt_analytics.errors import RefusedError
 from irt_analytics.irt import Responses, estimate_abilities
 from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
-from irt_analytics.jobs._first_attempts import BUCKETS, FirstAttempts, InvalidAnswers, learner_shards, read_shards
+from irt_analytics.jobs._first_attempts import (
+    ATTEMPTS_A_SHARD,
+    FirstAttempts,
+    InvalidAnswers,
+    read_first_attempts,
+    read_shards,
+)
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
 
 HISTORY_DAYS = 7 * HISTORY_WEEKS
+#: Hash buckets of learners, of which a random sample is taken.
+BUCKETS = 1024
 #: About as many answers are read for the estimate of tau: those of a random sample of learners.
 TAU_SAMPLE = 200_000
 
@@ -117,14 +126,15 @@ def run(context: JobContext) -> None:
     db.execute(connection, "features/past_theta")
 
     tau = _estimate_tau(context, bank)
-    shards = learner_shards(_count_answers(context, first_day), context.params.shards)
+    answers = _count_answers(context, first_day)
+    size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
     invalid = InvalidAnswers()
-    parts = read_shards(context, "features/first_attempts", shards, first_day=first_day, as_of=context.as_of)
-    with track("theta by week and topic, learner shards", len(shards)) as progress:
+    parts = read_shards(context, "features/first_attempts", size, first_day=first_day, buckets=BUCKETS)
+    with track("first attempts with theta by week and topic") as progress:
         for attempts in parts:
             record.read("attempt", len(attempts))
             invalid += _estimate_shard(context, attempts, bank, plan, first_day, tau)
-            progress.advance(1)
+            progress.advance(len(attempts))
     invalid.exclude_from(record, context.params.invalid_answers)
     db.analyze_written(connection)
     with track("daily features", 1) as progress:
@@ -187,7 +197,7 @@ def _count_answers(context: JobContext, first_day: date) -> int:
 def _find_evidence(context: JobContext, attempts: FirstAttempts, bank: Bank) -> tuple[Evidence, InvalidAnswers]:
     median_times = bank.items.set_index("item_id")["median_time_ms"].reindex(attempts.item_ids)
     valid, correct, invalid = attempts.judge(median_times.to_numpy(dtype=np.float64), context.params.invalid_answers)
-    topic, topic_ids = pd.factorize(attempts.columns["topic_id"].to_pandas(), sort=True)
+    topic, topic_ids = pd.factorize(attempts.columns["topic_id"].cast(pa.string()).to_pandas(), sort=True)
     evidence = Evidence(
         student_ids=attempts.student_ids,
         item_ids=attempts.item_ids,
@@ -211,8 +221,8 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     length = (context.as_of - bank.window_start).days + 1
     first_day = min(bank.window_start, context.as_of - timedelta(days=HISTORY_DAYS - 1))
     share = TAU_SAMPLE / max(_count_answers(context, first_day), 1)
-    buckets = list(range(max(1, min(BUCKETS, round(BUCKETS * share)))))
-    (attempts,) = read_shards(context, "features/first_attempts", [buckets], first_day=first_day, as_of=context.as_of)
+    buckets = max(1, min(BUCKETS, round(BUCKETS * share)))
+    attempts = read_first_attempts(context, "features/first_attempts", first_day=first_day, buckets=buckets)
     evidence, _ = _find_evidence(context, attempts, bank)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)

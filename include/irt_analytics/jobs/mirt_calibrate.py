@@ -20,7 +20,7 @@ from irt_analytics.irt import Responses, calibrate, estimate_abilities, link
 from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import MIN_ANCHORS, Link
-from irt_analytics.jobs._first_attempts import FirstAttempts, learner_shards, read_shards
+from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
@@ -231,13 +231,7 @@ def _load_evidence(context: JobContext, window: Window) -> Evidence:
     days = {"window_start": window.start, "as_of": context.as_of}
     answers = _read(context, "calibration/answers", **days).iloc[0]
     record.exclude("answers without learner, item or correctness", answers["incomplete"])
-    shards = learner_shards(int(answers["answers"]), params.shards)
-    with track("first attempts read", len(shards)) as progress:
-        parts = []
-        for part in read_shards(context, "calibration/first_attempts", shards, **days):
-            parts.append(part)
-            progress.advance(1)
-    attempts = FirstAttempts.concat(parts)
+    attempts = read_first_attempts(context, "calibration/first_attempts", window_start=window.start)
     record.read("attempt", len(attempts))
     median_times = attempts.median_times()
     valid, correct, invalid = attempts.judge(median_times, params.invalid_answers)
