@@ -215,7 +215,7 @@ with DAG(
         profile="large",
         outlets=[ITEM_PARAMETERS],
         doc_md="Estimates the items from recent first attempts, links them to the published scale over the anchors, "
-        "leaves out anchors that drifted, publishes the bank, and estimates the abilities of who answered.",
+        "publishes the bank, and estimates the abilities of who answered.",
     )
 
     features_backfill = pipeline_job(

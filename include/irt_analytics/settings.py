@@ -28,7 +28,7 @@ def load_settings() -> Settings:
         ConfigurationError: a variable is missing or has a value that is not allowed; names the variable.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # fields come from the environment
+        return Settings()
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in error.errors()
