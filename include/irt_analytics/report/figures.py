@@ -1,11 +1,10 @@
 """The report's figures: calm, direct labels, readable in grey, the same bytes for the same data."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,14 +96,13 @@ class Studio:
         def paint(figure: Figure) -> None:
             axes = figure.subplots()
             x = [week.week_start for week in weeks]
-            mean = np.array([week.mean for week in weeks])
-            half = 1.96 * np.array([week.se for week in weeks])
-            _band(axes, x, mean - half, mean + half)
-            axes.plot(x, mean, color=ACCENT, marker="o", markersize=3.5)  # type: ignore[arg-type]
+            grid, mean, se = _by_week(weeks, "mean", "se")
+            _band(axes, grid, mean - 1.96 * se, mean + 1.96 * se)
+            axes.plot(grid, mean, color=ACCENT, marker="o", markersize=3.5)
             _label_end(axes, x[-1], mean[-1], self.texts.number(float(mean[-1]), signed=True))
             axes.set_ylabel(self.texts("axis.theta"))
-            self._weeks(axes, x)
-            self._counts(axes, x, [week.n_learners for week in weeks])
+            axes.set_xlabel(self.texts("chart.learners"))
+            self._weeks(axes, x, counts=[week.n_learners for week in weeks])
 
         return self._draw("theta-trend", 2.7, paint)
 
@@ -114,19 +112,18 @@ class Studio:
         def paint(figure: Figure) -> None:
             rows = (len(series) + 1) // 2
             panels = figure.subplots(rows, 2, squeeze=False, sharex=True)
+            every_week = sorted({week.week_start for _, weeks in series for week in weeks})
             for axes, (kpi, weeks) in zip(panels.flat, series, strict=False):
-                x = [week.week_start for week in weeks]
-                median = np.array([week.median for week in weeks], dtype=float)
-                low, high = (np.array([getattr(week, name) for week in weeks], dtype=float) for name in ("p25", "p75"))
-                _band(axes, x, low, high)
-                axes.plot(x, median, color=ACCENT, marker="o", markersize=3)
+                grid, median, low, high = _by_week(weeks, "median", "p25", "p75")
+                _band(axes, grid, low, high)
+                axes.plot(grid, median, color=ACCENT, marker="o", markersize=3)
                 signed = kpi in {"i_t", "i_t_accuracy", "e_t"}
-                _label_end(axes, x[-1], median[-1], self.texts.number(float(median[-1]), signed=signed))
+                _label_end(axes, grid[-1], median[-1], self.texts.number(float(median[-1]), signed=signed))
                 if signed:
                     axes.axhline(0, color=MUTED, linewidth=0.8)
                 axes.set_title(self.texts(f"kpi.{kpi}.name"))
                 axes.set_ylabel(self.texts(f"kpi.{kpi}.unit"))
-                self._weeks(axes, x, most=5)
+                self._weeks(axes, every_week, most=5)
             for axes in panels.flat[len(series) :]:
                 axes.set_visible(False)
             for axes in panels.flat:
@@ -256,10 +253,9 @@ class Studio:
             figure.set_layout_engine("none")
             axes = figure.add_axes((0.065, 0.23, 0.865, 0.74))
             x = [week.week_start for week in weeks]
-            theta = np.array([week.m for week in weeks])
-            half = 1.96 * np.array([week.s for week in weeks])
-            axes.vlines(x, theta - half, theta + half, color=BAND, linewidth=3.5)  # type: ignore[arg-type]
-            axes.plot(x, theta, color=ACCENT, marker="o", markersize=3.5)  # type: ignore[arg-type]
+            grid, theta, sd = _by_week(weeks, "m", "s")
+            axes.vlines(grid, theta - 1.96 * sd, theta + 1.96 * sd, color=BAND, linewidth=3.5)
+            axes.plot(grid, theta, color=ACCENT, marker="o", markersize=3.5)
             _label_end(axes, x[-1], theta[-1], self.texts.number(float(theta[-1]), signed=True))
             if goal is not None:
                 axes.axhline(goal, color=ALERT, linewidth=1, linestyle=(0, (4, 3)))
@@ -272,25 +268,29 @@ class Studio:
                     color=ALERT,
                 )
             axes.set_ylabel(self.texts("axis.theta"))
-            self._weeks(axes, x)
-            self._counts(axes, x, [week.n for week in weeks], "chart.answers")
+            axes.set_xlabel(self.texts("chart.answers"))
+            self._weeks(axes, x, counts=[week.n for week in weeks])
 
         return self._draw(name, 2.4, paint)
 
-    def _weeks(self, axes: Axes, weeks: Sequence[date], most: int = 9) -> None:
+    def _weeks(self, axes: Axes, weeks: Sequence[date], most: int = 9, counts: Sequence[int] = ()) -> None:
+        """Label about `most` of the weeks, the last one always, each with the number behind it, if given."""
         step = max(1, -(-len(weeks) // most))
-        shown = list(weeks)[::-1][::step][::-1]
-        axes.set_xticks(shown, [self.texts.short_day(day) for day in shown])  # type: ignore[arg-type]
+        chosen = range(len(weeks) - 1, -1, -step)
+        labels = [self.texts.short_day(weeks[index]) for index in chosen]
+        if counts:
+            numbers = [self.texts.count(counts[index]) for index in chosen]
+            labels = [f"{day}\nn = {number}" for day, number in zip(labels, numbers, strict=True)]
+        axes.set_xticks([weeks[index] for index in chosen], labels)  # type: ignore[arg-type]
         _signed_ticks(axes, self.texts, which="y")
 
-    def _counts(self, axes: Axes, weeks: Sequence[date], counts: Sequence[int], key: str = "chart.learners") -> None:
-        """Write the number behind every labelled week under its date."""
-        of = dict(zip(weeks, counts, strict=True))
-        ticks = [tick.get_text() for tick in axes.get_xticklabels()]
-        shown = [day for day in weeks if self.texts.short_day(day) in ticks]
-        labels = [f"{self.texts.short_day(day)}\nn = {self.texts.count(of[day])}" for day in shown]
-        axes.set_xticks(shown, labels)  # type: ignore[arg-type]
-        axes.set_xlabel(self.texts(key))
+
+def _by_week(weeks: Sequence[Any], *names: str) -> tuple[Any, ...]:
+    """Weeks from the first to the last, and attributes by week: NaN in weeks that are missing, where lines break."""
+    of = {week.week_start: week for week in weeks}
+    count = (weeks[-1].week_start - weeks[0].week_start).days // 7 + 1
+    grid = [weeks[0].week_start + timedelta(weeks=number) for number in range(count)]
+    return grid, *(np.array([getattr(of.get(day), name, None) for day in grid], dtype=float) for name in names)
 
 
 def _band(axes: Axes, x: Sequence[date], low: Any, high: Any) -> None:
@@ -325,6 +325,5 @@ def _signed_ticks(axes: Axes, texts: Texts, which: Literal["x", "y"] = "x") -> N
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
     ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
-    steps = np.diff(ticks)
-    decimals = max(0, math.ceil(-math.log10(steps.min()) - 1e-9)) if len(steps) else 1
+    decimals = next(d for d in range(16) if np.allclose(ticks, np.round(ticks, d), rtol=0, atol=1e-9))
     axis.set_ticks(ticks, [texts.number(float(tick), decimals) for tick in ticks])

@@ -1,7 +1,6 @@
 """The report's fonts: files that come with packages, the same for figures and PDF, in both languages."""
 
 import unicodedata
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,11 +57,7 @@ def require_glyphs(text: str, where: str) -> None:
     Raises:
         MissingGlyphError: names the characters and where they stand.
     """
-    missing = sorted(_without_glyph(text))
+    missing = sorted(character for character in set(text) - {"\n"} if not is_printable(character))
     if missing:
         shown = ", ".join(f"{character} (U+{ord(character):04X})" for character in missing)
         raise MissingGlyphError(f"{where}: no glyph in {' or '.join(FAMILIES)} for {shown}")
-
-
-def _without_glyph(text: Iterable[str]) -> set[str]:
-    return {character for character in text if character != "\n" and not is_printable(character)}

@@ -116,6 +116,8 @@ class Texts:
 
     def period(self, first: date, last: date) -> str:
         """Write a period of days."""
+        if first == last:
+            return self.day(first)
         if first.year != last.year:
             return self("document.period_of_two_years", start=first, end=last)
         ends = {"start": self.short_day(first), "end": self.short_day(last)}

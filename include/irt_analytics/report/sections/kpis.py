@@ -9,6 +9,8 @@ from irt_analytics.report.texts import NOTHING, Texts
 
 KPIS = ("i_t", "i_t_accuracy", "a_t", "e_t", "r_t")
 SIGNED = frozenset({"i_t", "i_t_accuracy", "e_t"})
+#: Weeks that make a trend worth drawing.
+MIN_WEEKS = 3
 #: A median that moved by this share of the middle half's width is worth the title; the width counts at least as much
 #: as the second number, for learners who hardly differ are no measure.
 NOTABLE_MOVE, LEAST_WIDTH = 0.1, 0.1
@@ -20,7 +22,7 @@ def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
     if not now:
         return Section("kpis", texts("kpis.title"), [Words(texts("kpis.none"))])
     blocks: list[Block] = [Words(texts("kpis.lead"), "lead")]
-    series = [(row.kpi, weeks) for row in now if len(weeks := _weeks(facts, row.kpi)) > 1]
+    series = [(row.kpi, weeks) for row in now if len(weeks := _weeks(facts, row.kpi)) >= MIN_WEEKS]
     if series:
         blocks.append(
             Chart(
