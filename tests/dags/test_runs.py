@@ -141,8 +141,11 @@ def clean(runs: Runs) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def answers(postgres_url: str, template_database: str) -> None:
-    """A log without faults that reaches yesterday, and one in January 2026."""
-    days = [date(2026, 1, 31), TODAY - timedelta(days=1)]
+    """A log without faults that reaches yesterday, and one in January 2026.
+
+    Before 03:00 the newest scheduled run is yesterday's, which looks at the day before.
+    """
+    days = [date(2026, 1, 31), TODAY - timedelta(days=2), TODAY - timedelta(days=1)]
     with psycopg.connect(database_of(postgres_url, template_database)) as connection:
         for day in days:
             connection.execute(
