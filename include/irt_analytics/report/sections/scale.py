@@ -1,5 +1,7 @@
 """How this calibration hangs on the published scale: linking constants and drifted anchors."""
 
+from statistics import median
+
 from irt_analytics.report.document import Align, Block, Chart, Column, Section, Table, Words
 from irt_analytics.report.facts import Facts, Fit, Item
 from irt_analytics.report.figures import Studio
@@ -57,7 +59,7 @@ def _anchors(facts: Facts, texts: Texts, studio: Studio) -> list[Block]:
         message = (
             texts("scale.anchors.drifted", moved=moved, count=len(pairs))
             if moved
-            else texts("scale.anchors.stable", count=len(pairs))
+            else texts("scale.anchors.moved", count=len(pairs), median=texts.number(_median_move(pairs)))
         )
         blocks.append(
             Chart(
@@ -69,9 +71,14 @@ def _anchors(facts: Facts, texts: Texts, studio: Studio) -> list[Block]:
         )
     if drifted:
         blocks.append(_drifted(drifted, before, texts))
-    elif pairs:
+    elif any(item.drift_statistic is not None for _, item in pairs):
         blocks.append(Words(texts("scale.none_drifted")))
     return blocks
+
+
+def _median_move(pairs: list[tuple[Item, Item]]) -> float:
+    """Median absolute change of the anchors' difficulties, logits."""
+    return median(abs(now.b - before.b) for before, now in pairs)
 
 
 def _drifted(drifted: list[Item], before: dict[str, Item], texts: Texts) -> Table:
