@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from irt_analytics.irt._squarem import FixedPoint, squarem
 from irt_analytics.irt._workers import Workers, split_evenly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ BOUNDS = np.array([[-10.0, 10.0], [-30.0, 30.0], [-20.0, 3.0]])
 # Where a prior keeps slopes positive, an extrapolation does not go below this.
 LEAST_POSITIVE_SLOPE = 1e-3
 SD_BOUNDS = (0.01, 10.0)
+# The grid must reach this many sds beyond the mean of every group.
+REACH = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Latent:
 
     mean: Floats
     sd: Floats
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The abilities that a grid must cover."""
+        margin = REACH * self.sd
+        return float((self.mean - margin).min()), float((self.mean + margin).max())
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,16 @@ class Estimation:
         report: Callable[[int, float, float], None],
         blocks: NDArray[np.int64] | None = None,
     ) -> FixedPoint:
-        """Go from the current parameters to the maximum over the grid `theta` and stay there."""
+        """Go from the current parameters to the maximum over the grid `theta` and stay there.
+
+        It ends early where a group comes to reach beyond the grid: a normal density cut off there has other moments
+        than those by which the M-step estimates it.
+        """
         parameters = self.parameterisation
+
+        def beyond(x: Floats) -> bool:
+            lower, upper = parameters.unpack(x, self.items, self.latent)[1].reach
+            return bool(lower < theta[0] or upper > theta[-1])
 
         def step(x: Floats) -> tuple[Floats, float]:
             items, latent = parameters.unpack(x, self.items, self.latent)
@@ -146,6 +163,7 @@ class Estimation:
             project=parameters.project,
             distance=parameters.distance,
             report=report,
+            leave=beyond,
         )
         self.items, self.latent = parameters.unpack(end.x, self.items, self.latent)
         return end
@@ -156,6 +174,27 @@ class Estimation:
         if self._expectation is None:
             raise RuntimeError("there has been no E-step")
         return self._expectation
+
+    @property
+    def linked_by_common_items(self) -> bool:
+        """Whether nothing but the items that groups share puts them on one scale, with slopes to estimate."""
+        parameters = self.parameterisation
+        none_is_fixed = not (self.items.active & ~parameters.estimated).any()
+        return len(self.latent.mean) > 1 and bool(parameters.free[0]) and none_is_fixed
+
+    @contextmanager
+    def equal_slopes(self) -> Iterator[None]:
+        """Within the block slopes stay as they are and every sd is free; then the first group's sd is what it was."""
+        parameters = self.parameterisation
+        intercepts_only = np.array([False, True, False])
+        everywhere = np.ones_like(parameters.free_sd)
+        self.parameterisation = replace(parameters, free=intercepts_only, free_sd=everywhere)
+        sd = self.latent.sd[0]
+        yield
+        self.parameterisation = parameters
+        unit, origin = self.latent.sd[0] / sd, self.latent.mean[0]
+        self.items = replace(self.items, a=self.items.a * unit, d=self.items.d + self.items.a * origin * (1.0 - unit))
+        self.latent = Latent(origin + (self.latent.mean - origin) / unit, self.latent.sd / unit)
 
     def exclude(self, items: Flags) -> None:
         """Take items out: their answers no longer count and they are not estimated."""

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from irt_analytics.irt._text import quoted
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,7 +41,7 @@ class ItemParameters:
             raise ValueError(f"{name} lacks column {', '.join(absent)}; it has {', '.join(map(str, items.columns))}")
         repeated = items.loc[items["item_id"].duplicated(), "item_id"]
         if len(repeated):
-            raise ValueError(f"{name} must have one row per item; {repeated.iloc[0]!r} appears more than once")
+            raise ValueError(f"{name} must have one row per item; {quoted(repeated.iloc[0])} appears more than once")
         a, b = (items[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in ("a", "b"))
         c = items["c"].to_numpy(dtype=np.float64, na_value=np.nan) if "c" in items else np.zeros(len(items))
         for column, values, valid, expected in (
@@ -50,7 +52,8 @@ class ItemParameters:
             if not valid.all():
                 row = int(np.argmin(valid))
                 raise ValueError(
-                    f"{name}: {column} of item {items['item_id'].iloc[row]!r} is {values[row]}; expected {expected}"
+                    f"{name}: {column} of item {quoted(items['item_id'].iloc[row])} is {values[row]}; "
+                    f"expected {expected}"
                 )
         where = pd.Index(items["item_id"]).get_indexer(item_ids)
         active = where >= 0

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     Step = Callable[[Floats], tuple[Floats, float]]
 
 
+# By this the longest extrapolation shrinks after a failure and grows after a success at that length.
+STEP_FACTOR = 4.0
+
+
 @dataclass(frozen=True)
 class FixedPoint:
     """The point of the last evaluation, whether it is the fixed point, and the number of evaluations."""
@@ -35,11 +39,13 @@ def squarem(
     project: Callable[[Floats], Floats],
     distance: Callable[[Floats, Floats], float],
     report: Callable[[int, float, float], None],
+    leave: Callable[[Floats], bool],
 ) -> FixedPoint:
     """Fixed point of a monotone map by squared extrapolation (Varadhan and Roland, 2008, scheme S3).
 
     The extrapolated point is kept only if its objective is no worse than that of the point before; otherwise the
-    iteration goes on from the plain iterate, which is never worse.
+    iteration goes on from the plain iterate, which is never worse, and with shorter extrapolations until one of the
+    greatest length allowed succeeds.
 
     Args:
         step: the map, an EM step; it yields the objective at its argument for free.
@@ -50,10 +56,12 @@ def squarem(
         project: brings an extrapolated point back into the parameter space.
         distance: largest difference of two points in the units of `tolerance`.
         report: called with evaluations so far, objective and last change.
+        leave: whether to end at a point, for the map is no longer the right one there.
     """
     x0 = start
     x1, value0 = step(x0)
     evaluations = 1
+    longest = np.inf
     while True:
         x2, value1 = step(x1)
         evaluations += 1
@@ -63,16 +71,19 @@ def squarem(
         length, shorter = float(np.linalg.norm(first)), float(np.linalg.norm(second))
         rate = shorter / length if length > 0.0 else 0.0
         converged = rate < 1.0 and change < tolerance * (1.0 - rate)
-        if converged or evaluations >= max_evaluations:
+        if converged or evaluations >= max_evaluations or leave(x1):
             return FixedPoint(x1, converged, evaluations)
         curvature = float(np.linalg.norm(second - first))
-        stretch = max(1.0, length / curvature) if curvature > 0.0 else 1.0
+        stretch = min(longest, max(1.0, length / curvature)) if curvature > 0.0 else 1.0
         x0, floor = x2, -np.inf
         if stretch > 1.0:
             x0, floor = project(x1 - first + 2.0 * stretch * first + stretch**2 * (second - first)), value1
         x1, value0 = step(x0)
         evaluations += 1
-        if not value0 >= floor:
+        if value0 >= floor:
+            longest *= STEP_FACTOR if stretch == longest else 1.0
+        else:
+            longest = max(2.0, stretch / STEP_FACTOR)
             x0 = x2
             x1, value0 = step(x0)
             evaluations += 1

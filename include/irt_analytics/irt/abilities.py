@@ -11,6 +11,7 @@ from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import abilities as kernels
 from irt_analytics.irt._kernels import model
 from irt_analytics.irt._posterior import pad
+from irt_analytics.irt._text import quoted
 from irt_analytics.irt._workers import Workers, split_evenly, workers
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ AbilityMethod = Literal["EAP", "MAP", "WLE"]
 # The grid of the posterior mean reaches this many prior sds to either side, in steps of this part of one.
 _REACH = 6.0
 _STEP = 0.2
-_MOST_NODES = 4096
+_MOST_NODES = 2048
 
 
 def estimate_abilities(
@@ -102,8 +103,8 @@ def _prior(
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"the prior of learner {student_ids[row]!r} has mean {mean[row]} and sd {sd[row]}; expected a finite mean "
-            "and a positive sd"
+            f"the prior of learner {quoted(student_ids[row])} has mean {mean[row]} and sd {sd[row]}; expected a "
+            "finite mean and a positive sd"
         )
     return mean, sd
 
@@ -112,7 +113,7 @@ def _per_learner(values: PerLearner, name: str, student_ids: pd.Index[Any]) -> F
     if isinstance(values, pd.Series):
         absent = student_ids.difference(values.index)
         if len(absent):
-            raise ValueError(f"the {name} has no entry for {len(absent):,} learners, such as {absent[0]!r}")
+            raise ValueError(f"the {name} has no entry for {len(absent):,} learners, such as {quoted(absent[0])}")
         values = values.reindex(student_ids).to_numpy(dtype=np.float64, na_value=np.nan)
     array = np.asarray(values, dtype=np.float64)
     if array.ndim and array.shape != student_ids.shape:

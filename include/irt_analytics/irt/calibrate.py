@@ -14,8 +14,9 @@ from irt_analytics.irt._em import Estimation, Latent, Parameterisation
 from irt_analytics.irt._information import FULL_INFORMATION_ITEMS, ErrorCovariance, ErrorMethod, error_covariance
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import responses as kernels
-from irt_analytics.irt._kernels.posterior import BLOCK
 from irt_analytics.irt._posterior import Blocks
+from irt_analytics.irt._stages import maximise
+from irt_analytics.irt._text import quoted
 from irt_analytics.irt._workers import workers
 from irt_analytics.irt.priors import NO_PRIORS, WEAK_PRIORS, Priors
 from irt_analytics.irt.quadrature import Quadrature
@@ -32,18 +33,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, float, float], None]
 
 Model = Literal["Rasch", "2PL", "3PL"]
-
-# With this many blocks of learners or more, the first iterations see a sample of them.
-_MANY_BLOCKS = 32
-_SAMPLED_BLOCKS = 8
-_SAMPLE_TOLERANCE = 1e-2
-# From this many answers on, the iterations before the last ones use every other node of a fine grid. With up to this
-# many answers a learner, posteriors are so wide that those iterations end where the full grid would; else they stop
-# early.
-_MANY_ANSWERS = 100_000
-_MANY_NODES = 41
-_COARSE_ANSWERS = 64
-_COARSE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ class Calibration:
             latent_sd, which `estimate_abilities` takes as its prior.
         model: "Rasch", "2PL" or "3PL".
         priors: priors of the item parameters.
-        quadrature: grid of abilities.
+        quadrature: grid of abilities at the end.
         log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
         converged: whether the distance to the maximum fell under the tolerance.
         iterations: E-steps taken.
@@ -184,7 +173,8 @@ def calibrate(
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
             reference group.
         latent: mean and sd of theta in the reference group, which are then not estimated. Default: as above.
-        quadrature: grid of abilities, or the number of its nodes on [-6, 6].
+        quadrature: grid of abilities, or the number of its nodes on [-6, 6]. It is extended, at the same spacing,
+            where a group turns out to reach beyond it.
         tolerance: estimated distance to the maximum at which the iteration ends, the largest over a, d = -a * b, c,
             and the means and log sds of theta.
         max_iterations: E-steps after which it ends without having converged.
@@ -202,7 +192,8 @@ def calibrate(
     names, group_index = _as_groups(group, responses.student_ids)
     with workers() as run:
         counts = responses.item_counts()
-        start, is_fixed = _start(counts, fixed, responses.item_ids)
+        mean, sd = (0.0, 1.0) if latent is None else latent
+        start, is_fixed = _start(counts, fixed, responses.item_ids, mean, 1.0 if model == "Rasch" else 1.0 / sd)
         extreme = (counts.min(axis=1) == 0) & ~is_fixed
         has_fixed = bool(is_fixed.any())
         free = np.array([model != "Rasch", True, model == "3PL"])
@@ -217,7 +208,6 @@ def calibrate(
         )
         if free[2]:
             start.g[~is_fixed] = logit(0.15)
-        mean, sd = (0.0, 1.0) if latent is None else latent
         population = Latent(np.full(len(names), float(mean)), np.full(len(names), float(sd)))
         blocks = Blocks(responses, group_index, len(names), run)
         estimation = Estimation(blocks, start, population, parameterisation, run)
@@ -226,10 +216,10 @@ def calibrate(
         else:
             extreme[:] = False
         _refuse_empty(estimation, responses, is_fixed)
-        converged, iterations, runaway = _maximise(
-            estimation, grid, tolerance, max_iterations, progress or (lambda *_: None)
+        end = maximise(
+            estimation, grid, tolerance=tolerance, max_iterations=max_iterations, progress=progress or (lambda *_: None)
         )
-        errors = error_covariance(estimation, grid, run) if standard_errors else None
+        errors = error_covariance(estimation, end.quadrature, run) if standard_errors else None
     active = estimation.items.active
     frame = _item_frame(responses.item_ids, estimation.items, errors, counts, fixed)
     groups = _group_frame(names, group_index, estimation.latent, errors)
@@ -240,10 +230,10 @@ def calibrate(
         items=frame,
         model=model,
         priors=chosen_priors,
-        quadrature=grid,
+        quadrature=end.quadrature,
         log_likelihood=estimation.expectation.log_likelihood,
-        converged=converged,
-        iterations=iterations,
+        converged=end.converged,
+        iterations=end.iterations,
         groups=groups,
         latent_mean=latent_mean,
         latent_sd=latent_sd,
@@ -251,58 +241,11 @@ def calibrate(
         n_items=len(frame),
         n_responses=int(counts[active].sum()),
         n_parameters=estimation.parameterisation.n_parameters,
-        exclusions=_exclusions(responses, counts, extreme, runaway, n_persons, fixed),
+        exclusions=_exclusions(responses, counts, extreme, end.runaway, n_persons, fixed),
         se_method="none" if errors is None else errors.method,
         _errors=errors,
         _item_ids=responses.item_ids,
     )
-
-
-def _maximise(
-    estimation: Estimation, grid: Quadrature, tolerance: float, max_iterations: int, progress: Progress
-) -> tuple[bool, int, Flags]:
-    """Run the EM stages; whether they converged, the E-steps taken, and the items that ran away."""
-    responses = estimation.blocks.responses
-    done = 0
-
-    def report(evaluations: int, value: float, change: float) -> None:
-        progress(done + evaluations, value, change)
-
-    for stage_tolerance, sample in _preliminary_stages(responses, grid, tolerance):
-        end = estimation.maximise(
-            grid.half.nodes,
-            tolerance=stage_tolerance,
-            max_evaluations=max_iterations - done,
-            report=report,
-            blocks=sample,
-        )
-        done += end.evaluations
-    runaway = np.zeros(len(estimation.items.a), dtype=bool)
-    while True:
-        end = estimation.maximise(grid.nodes, tolerance=tolerance, max_evaluations=max_iterations - done, report=report)
-        done += end.evaluations
-        at_bound = estimation.without_finite_estimate()
-        if not at_bound.any():
-            return end.converged, done, runaway
-        runaway |= at_bound
-        estimation.exclude(at_bound)
-
-
-def _preliminary_stages(
-    responses: Responses, grid: Quadrature, tolerance: float
-) -> list[tuple[float, NDArray[np.int64] | None]]:
-    """Tolerance and blocks (None: all) of the EM stages that take half the nodes."""
-    if responses.n_responses < _MANY_ANSWERS or grid.n_nodes < _MANY_NODES or grid.n_nodes % 2 == 0:
-        return []
-    few_answers_each = responses.n_responses <= _COARSE_ANSWERS * responses.n_students
-    stages: list[tuple[float, NDArray[np.int64] | None]] = [
-        (tolerance if few_answers_each else max(tolerance, _COARSE_TOLERANCE), None)
-    ]
-    n_blocks = -(-responses.n_students // BLOCK)
-    if n_blocks >= _MANY_BLOCKS:
-        sample = np.arange(0, n_blocks, n_blocks // _SAMPLED_BLOCKS)
-        stages.insert(0, (max(tolerance, _SAMPLE_TOLERANCE), sample))
-    return stages
 
 
 def _check(
@@ -339,25 +282,26 @@ def _as_groups(group: Any, student_ids: pd.Index[Any]) -> tuple[pd.Index[Any], N
     if isinstance(group, pd.Series):
         absent = student_ids.difference(group.index)
         if len(absent):
-            raise ValueError(f"group has no entry for {len(absent):,} learners, such as {absent[0]!r}")
+            raise ValueError(f"group has no entry for {len(absent):,} learners, such as {quoted(absent[0])}")
         group = group.reindex(student_ids)
     labels = pd.Series(group)
     if len(labels) != len(student_ids):
         raise ValueError(f"group has {len(labels):,} entries for {len(student_ids):,} learners")
     codes, names = pd.factorize(labels, sort=True)
     if len(codes) and codes.min() < 0:
-        raise ValueError(f"group is missing for learner {student_ids[int(np.argmin(codes))]!r}")
+        raise ValueError(f"group is missing for learner {quoted(student_ids[int(np.argmin(codes))])}")
     return pd.Index(names), codes.astype(np.int32)
 
 
 def _start(
-    counts: NDArray[np.int64], fixed: pd.DataFrame | None, item_ids: pd.Index[Any]
+    counts: NDArray[np.int64], fixed: pd.DataFrame | None, item_ids: pd.Index[Any], mean: float, slope: float
 ) -> tuple[ItemParameters, Flags]:
-    """Starting values, a = 1 and d from the share of right answers, and which items are fixed."""
+    """Starting values, equal slopes and d from the share of right answers, and which items are fixed."""
     right = (counts[:, 1] + 0.5) / (counts.sum(axis=1) + 1.0)
     n = len(item_ids)
     # The marginal logit of a logistic curve over N(0, 1) is flatter by about this factor.
-    start = ItemParameters(np.ones(n), 1.2 * logit(right), np.full(n, -np.inf), np.ones(n, dtype=bool))
+    intercept = 1.2 * logit(right) - slope * mean
+    start = ItemParameters(np.full(n, slope), intercept, np.full(n, -np.inf), np.ones(n, dtype=bool))
     if fixed is None:
         return start, np.zeros(n, dtype=bool)
     given = ItemParameters.from_frame(fixed, item_ids, "fixed")

@@ -39,6 +39,14 @@ class Quadrature:
         """The nodes, shape (n_nodes,)."""
         return np.linspace(self.lower, self.upper, self.n_nodes)
 
+    def extended(self, lower: float, upper: float) -> Quadrature:
+        """This grid with as many nodes more on either side, at its spacing, as it takes to cover [lower, upper]."""
+        spacing = (self.upper - self.lower) / (self.n_nodes - 1)
+        below, above = (max(0, int(np.ceil(gap / spacing - 1e-9))) for gap in (self.lower - lower, upper - self.upper))
+        if not below and not above:
+            return self
+        return Quadrature(self.n_nodes + below + above, self.lower - below * spacing, self.upper + above * spacing)
+
     @property
     def half(self) -> Quadrature:
         """Every other node, for iterations that need no final precision."""

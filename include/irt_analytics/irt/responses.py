@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from irt_analytics.irt._kernels import responses as kernels
+from irt_analytics.irt._text import quoted
 from irt_analytics.irt._workers import split_evenly, workers
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Responses:
         student_ids = _append([shard.student_ids for shard in shards])
         if not student_ids.is_unique:
             twice = student_ids[student_ids.duplicated()][0]
-            raise ValueError(f"learner {twice!r} is in more than one shard; a shard must hold whole learners")
+            raise ValueError(f"learner {quoted(twice)} is in more than one shard; a shard must hold whole learners")
         item_ids = _sorted(_append([shard.item_ids for shard in shards]).unique(), "item_id")
         dtype = _answer_dtype(len(item_ids))
         order = student_ids.argsort()
@@ -191,8 +192,8 @@ def _describe_repeat(
     item = int(answers[position]) >> 1
     rows = np.flatnonzero((students == student) & (items == item))[:2]
     return (
-        f"learner {student_ids[student]!r} answered item {item_ids[item]!r} more than once (rows {rows[0]} and "
-        f"{rows[1]}); expected one answer per learner and item, such as the first attempt (duplicates='first')"
+        f"learner {quoted(student_ids[student])} answered item {quoted(item_ids[item])} more than once (rows {rows[0]} "
+        f"and {rows[1]}); expected one answer per learner and item, such as the first attempt (duplicates='first')"
     )
 
 
@@ -213,7 +214,7 @@ def _encode(ids: Any, name: str) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     values = _as_pandas(ids, name)
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and len(values):
         low, high = int(values.min()), int(values.max())
-        if high - low <= _DENSE_RANGE * len(values):
+        if high - low <= _DENSE_RANGE * len(values) and high <= np.iinfo(np.int64).max:
             return _encode_dense(values, low, high)
     if isinstance(values, pd.Categorical):
         codes, uniques = np.asarray(values.codes), pd.Index(values.categories)
@@ -244,7 +245,7 @@ def _encode_dense(values: NDArray[Any], low: int, high: int) -> tuple[NDArray[np
 
 def _as_pandas(ids: Any, name: str) -> Any:
     """A numpy or pandas one-dimensional array of the ids, dictionary-encoded ones as a categorical."""
-    if hasattr(ids, "__arrow_array__") and hasattr(ids, "unify_dictionaries"):
+    if hasattr(ids, "combine_chunks"):  # a chunked pyarrow array
         ids = ids.unify_dictionaries().combine_chunks()
     if hasattr(ids, "dictionary_encode") and hasattr(ids, "dictionary"):  # a dictionary-encoded pyarrow array
         codes = ids.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -262,17 +263,19 @@ def _as_pandas(ids: Any, name: str) -> Any:
 
 def _as_binary(correct: Any) -> NDArray[np.uint8]:
     """0 and 1 as bytes."""
+    if isinstance(correct, np.ndarray) and correct.dtype == np.bool_:
+        return np.ascontiguousarray(correct).view(np.uint8)
     values = correct if isinstance(correct, np.ndarray) else pd.Series(_as_plain(correct)).array
     missing = pd.isna(values)
     if np.any(missing):
         raise ValueError(f"correct is missing in row {int(np.argmax(missing))}; expected 0, 1 or a boolean")
     array = np.asarray(values)
     if array.dtype == np.bool_:
-        return array.view(np.uint8) if array.flags.c_contiguous else array.astype(np.uint8)
+        return array.view(np.uint8)
     wrong = ~np.isin(array, (0, 1)) if array.dtype.kind in "iuf" else _not_binary(array)
     if np.any(wrong):
         row = int(np.argmax(wrong))
-        raise ValueError(f"correct is {array[row]!r} in row {row}; expected 0, 1 or a boolean")
+        raise ValueError(f"correct is {quoted(array[row])} in row {row}; expected 0, 1 or a boolean")
     return array.astype(np.uint8)
 
 
