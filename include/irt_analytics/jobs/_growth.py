@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from irt_analytics.irt import Responses, estimate_abilities
+from irt_analytics.irt.information import item_information
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -112,12 +113,6 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
             "se": np.sqrt(error)[week, who],
         }
     )
-
-
-def item_information(theta: Floats, a: Floats, b: Floats, c: Floats) -> Floats:
-    """Fisher information of an answer about theta under the 3PL model (Birnbaum, 1968; Lord, 1980, eq. 5-9)."""
-    p = c + (1 - c) * expit(a * (theta - b))
-    return np.asarray((a * (p - c) / (1 - c)) ** 2 * (1 - p) / p)
 
 
 def estimate_cohort(growth: Floats, se: Floats) -> CohortGrowth:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
+from irt_analytics.irt.information import item_information
 from irt_analytics.report.facts import Item
 
 Floats = npt.NDArray[np.float64]
@@ -65,14 +65,9 @@ def _reasons(item: Item) -> tuple[str, ...]:
 
 
 def test_information(items: Sequence[Item], theta: Floats) -> Floats:
-    """Return the test information of a bank at each theta: the sum of its items' Fisher informations.
-
-    I(theta) = sum a^2 (Q / P) ((P - c) / (1 - c))^2   (Lord, 1980, eq. 5-9 with the 3PL's P).
-    """
+    """Return the test information of a bank at each theta: the sum of its items' Fisher informations."""
     a, b, c = (np.array([getattr(item, name) for item in items], dtype=float)[:, None] for name in "abc")
-    core = expit(a * (theta[None, :] - b))
-    p = c + (1 - c) * core
-    information: Floats = (a**2 * (1 - p) / p * core**2).sum(axis=0)
+    information: Floats = item_information(theta[None, :], a, b, c).sum(axis=0)
     return information
 
 
