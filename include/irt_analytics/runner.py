@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from types import FrameType
@@ -79,8 +79,7 @@ def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: 
     """
     started = time.monotonic()
     try:
-        with _terminable(), db.connect(settings, autocommit=True) as books:
-            _lock(books, job, tenant, as_of)
+        with _terminable(), db.connect(settings, autocommit=True) as books, _locked(books, job, tenant, as_of):
             run = _Bookkeeping(books, job, tenant, as_of, params, settings, dry_run)
             run.open()
             return _run_locked(job, run, tenant, as_of, params, settings, dry_run)
@@ -221,14 +220,21 @@ class _Bookkeeping:
             logger.warning("job_run could not be completed: %s", lost)
 
 
-def _lock(connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date) -> None:
-    """Take the job's session lock, held until the process ends; raises TemporaryError where another run has it."""
+@contextmanager
+def _locked(connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date) -> Iterator[None]:
+    """Hold the job's session lock during the block; raises TemporaryError where another run has it."""
     key = {"database": job.name, "tenant": f"{job.name}/{tenant}", "day": f"{job.name}/{tenant}/{as_of}"}[job.lock]
     row = connection.execute(
         "select pg_try_advisory_lock(hashtextextended(%s, 0))", (f"irt_analytics/{key}",)
     ).fetchone()
     if row is None or not row[0]:
         raise TemporaryError(f"another run of {key} is under way; it holds the advisory lock of this job")
+    try:
+        yield
+    finally:
+        # The lock ends with its session, but a little after this process says so: too late for a run right behind.
+        with suppress(psycopg.Error):
+            connection.execute("select pg_advisory_unlock_all()")
 
 
 @contextmanager
