@@ -8,6 +8,7 @@ times are those published by as_of, also for past weeks; the answers of a past w
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -252,25 +253,21 @@ def _estimate_shard(
     topics = own(topic_theta(evidence, window, bank, tau).assign(tau=tau))
     record.wrote("student_topic_theta", db.copy_frame(connection, "student_topic_theta", topics))
 
-    past = past_theta(evidence, bank, plan, first_day, (context.as_of - bank.window_start).days + 1, tau)
-    if past:
-        db.copy_frame(connection, "past_theta", pd.concat(past))
+    for past in past_theta(evidence, bank, plan, first_day, (context.as_of - bank.window_start).days + 1, tau):
+        db.copy_frame(connection, "past_theta", past)
     return invalid
 
 
 def past_theta(
     evidence: Evidence, bank: Bank, plan: Plan, first_day: date, window_days: int, tau: float
-) -> list[pd.DataFrame]:
+) -> Iterator[pd.DataFrame]:
     """Theta of every learner, by topic and overall (no topic_id), as of the end of each past week of the plan."""
-    frames = []
     for week in plan.past_weeks:
         end = (_sunday(week) - first_day).days
         window = (evidence.day > end - window_days) & (evidence.day <= end)
         if window.any():
-            for theta in (topic_theta(evidence, window, bank, tau), learner_theta(evidence, window, bank)):
-                past = theta.reindex(columns=["user_id", "topic_id", "theta", "se"])
-                frames.append(past.assign(week_start=week))
-    return frames
+            theta = pd.concat([topic_theta(evidence, window, bank, tau), learner_theta(evidence, window, bank)])
+            yield theta[["user_id", "topic_id", "theta", "se"]].assign(week_start=week)
 
 
 def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd.DataFrame:

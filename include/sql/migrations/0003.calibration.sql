@@ -135,7 +135,7 @@ comment on column mirt_item_params.c is 'Lower asymptote (guessing).';
 comment on column mirt_item_params.se_a is 'Standard error of a; null where a was fixed.';
 comment on column mirt_item_params.se_b is 'Standard error of b; null where b was fixed.';
 comment on column mirt_item_params.se_c is 'Standard error of c; null where c was fixed.';
-comment on column mirt_item_params.n_responses is 'First attempts in the calibration window.';
+comment on column mirt_item_params.n_responses is 'First attempts behind the parameters; for a frozen item those of the run that estimated it.';
 comment on column mirt_item_params.p_value is 'Share of those that are correct (classical difficulty).';
 comment on column mirt_item_params.infit is 'Information-weighted mean square of residuals; 1 expected.';
 comment on column mirt_item_params.outfit is 'Unweighted mean square of residuals; 1 expected.';

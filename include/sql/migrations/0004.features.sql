@@ -129,7 +129,7 @@ comment on column features_topic_daily.first_attempts is 'Answers to items that 
 comment on column features_topic_daily.avg_time_ms is 'Mean response time in milliseconds; null where not recorded.';
 comment on column features_topic_daily.rt_median_ms is 'Median response time in milliseconds; null where not recorded.';
 comment on column features_topic_daily.hints is 'Hints taken; null where not recorded.';
-comment on column features_topic_daily.theta_mean is 'Ability in the topic; see theta_source.';
+comment on column features_topic_daily.theta_mean is 'Ability as of as_of, for a day of an earlier week as of that week''s end; see theta_source.';
 comment on column features_topic_daily.theta_sd is 'Its standard error.';
 comment on column features_topic_daily.theta_source is 'student_topic_theta, or mirt_ability where the topic has none; null where neither has.';
 comment on column features_topic_daily.improvement is 'Share correct of the day minus the learner''s share correct in the topic over the 28 days before it; null where those hold no answer.';
