@@ -480,7 +480,9 @@ def test_korean_report_has_the_same_numbers(report: Report, tmp_path: Path) -> N
 def test_the_page_is_one_file(report: Report) -> None:
     """A page sent by mail would lose its figures and style."""
     page = report.page
-    assert all(source.startswith("#") for source in page.sources)
+    beside = [source for source in page.sources if not source.startswith("#")]
+    assert beside == [f"learners/{row[0].removesuffix(' (new)')}.en.html" for row in page.tables["learners"][1:]]
+    assert all((report.folder / path).exists() for path in beside)
     assert len(page.labels) == 6
     assert "<style>" in page.html
     assert not {"script", "link", "iframe", "img"} & page.tags

@@ -98,6 +98,7 @@ def load(context: JobContext) -> Facts:
             "run it first"
         )
     flagging = {"errors_stay_below": ERRORS_STAY_BELOW}
+    flagged = _rows(context, "flagged", records.Flagged, day=context.as_of, **flagging)
     last_sunday = monday(context.as_of) - timedelta(days=1)
     return Facts(
         tenant=context.tenant,
@@ -112,11 +113,15 @@ def load(context: JobContext) -> Facts:
         kpi_gaps=_rows(context, "kpi_gaps", records.KpiGap),
         growth_weeks=_rows(context, "growth_weeks", records.GrowthWeek, **first_week),
         activity=_rows(context, "activity", records.Activity),
-        flagged=_rows(context, "flagged", records.Flagged, day=context.as_of, **flagging),
+        flagged=flagged,
         flagged_before=_rows(context, "flagged", records.Flagged, day=last_sunday, **flagging),
         segment_metas=_rows(context, "segment_metas", records.SegmentMeta),
         segment_sizes=_rows(context, "segment_sizes", records.SegmentSize),
         segment_moves=_rows(context, "segment_moves", records.SegmentMove),
+        pages={
+            user_id: _page_name(user_id, context.params.report_lang, "html")
+            for user_id in _page_learners(context, flagged)
+        },
     )
 
 
@@ -167,7 +172,7 @@ def _learner_pages(context: JobContext, facts: Facts, texts: Texts, folder: Path
     Quarto would start several programs a page; pandoc converts a batch in one process.
     """
     reasons = {learner.user_id: tuple(learner.reasons) for learner in facts.flagged}
-    user_ids = _page_learners(context, list(reasons))
+    user_ids = list(facts.pages)
     engine = PandocEngine()
     artifacts: list[Artifact] = []
     with track("learner pages", len(user_ids)) as tracker:
@@ -187,15 +192,18 @@ def _learner_pages(context: JobContext, facts: Facts, texts: Texts, folder: Path
 
 
 def _learner_artifact(user_id: str, output: Format, path: Path, texts: Texts, engine: Engine) -> Artifact:
-    name = f"learners/{safe_name(user_id)}.{texts.lang}.{output}"
-    return Artifact(path, name, "learner", user_id, output, engine.describe(output))
+    return Artifact(path, _page_name(user_id, texts.lang, output), "learner", user_id, output, engine.describe(output))
 
 
-def _page_learners(context: JobContext, flagged: list[str]) -> list[str]:
+def _page_name(user_id: str, lang: str, output: Format) -> str:
+    return f"learners/{safe_name(user_id)}.{lang}.{output}"
+
+
+def _page_learners(context: JobContext, flagged: Sequence[records.Flagged]) -> list[str]:
     if context.params.learner_pages == "none":
         return []
     if context.params.learner_pages == "flagged":
-        return sorted(flagged)
+        return sorted(learner.user_id for learner in flagged)
     rows = context.connection.execute(db.sql("report/learner_ids"), _day(context)).fetchall()
     return [user_id for (user_id,) in rows]
 

@@ -1,7 +1,7 @@
 """What the report reads: one frozen record a row, in the columns of include/sql/report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -201,7 +201,10 @@ class SegmentMove:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the cohort's report is made of. Records are in the order of their queries."""
+    """All that the cohort's report is made of. Records are in the order of their queries.
+
+    `pages` has the path, relative to the report, of every learner's page that lies beside it.
+    """
 
     tenant: str
     as_of: date
@@ -220,6 +223,7 @@ class Facts:
     segment_metas: Sequence[SegmentMeta]
     segment_sizes: Sequence[SegmentSize]
     segment_moves: Sequence[SegmentMove]
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def week_start(self) -> date:

@@ -40,6 +40,11 @@ def escape(text: str) -> Markdown:
     return Markdown(_PUNCTUATION.sub(r"\\\1", text))
 
 
+def linked(text: str, path: str) -> Markdown:
+    """Return a text as a link to a file of ours, by its path relative to the page."""
+    return Markdown(f"[{escape(text)}](<{path}>)")
+
+
 def to_markdown(value: object) -> Markdown:
     """Return a template's value as Markdown: marked-up text as it is, any other text escaped.
 

@@ -16,7 +16,7 @@ local options = {
 }
 FORMAT = format
 dofile(filter_path)
-local filter = { Div = Div, Span = Span, Str = Str }
+local filter = { Div = Div, Span = Span, Link = Link, Str = Str }
 
 for line in io.lines() do
   local source, target = line:match("^(.-)\t(.*)$")

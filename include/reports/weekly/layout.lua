@@ -117,6 +117,11 @@ function Span(span)
   end
 end
 
+-- The pages that links lead to lie beside the HTML file; a printed or mailed PDF does not know them.
+function Link(link)
+  return is_typst and link.content or nil
+end
+
 -- Typst turns some runs of signs into others (-- into a dash, ... into an ellipsis), which not every pandoc prevents.
 function Str(str)
   local text = str.text

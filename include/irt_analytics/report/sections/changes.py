@@ -60,12 +60,15 @@ def _activity(facts: Facts, texts: Texts) -> Iterator[Badge]:
     if before is None or before.learners < MIN_GROUP:
         return
     learners = now.learners if now is not None else 0
-    change = learners / before.learners - 1
-    values = {"now": learners, "before": before.learners, "change": texts.percent(abs(change))}
-    if change <= -NOTABLE_ACTIVITY:
-        yield _badge(texts, "act", "activity_fell", **values)
-    elif change >= NOTABLE_ACTIVITY:
-        yield _badge(texts, "good", "activity_rose", **values)
+    change = learners - before.learners
+    if abs(change) < NOTABLE_ACTIVITY * before.learners:
+        return
+    values = {"now": learners, "before": before.learners, "change": texts.percent(abs(change) / before.learners)}
+    yield (
+        _badge(texts, "act", "activity_fell", **values)
+        if change < 0
+        else _badge(texts, "good", "activity_rose", **values)
+    )
 
 
 def _growth(facts: Facts, texts: Texts) -> Iterator[Badge]:

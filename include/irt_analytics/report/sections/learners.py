@@ -3,7 +3,7 @@
 from irt_analytics.report.document import Block, Column, Section, Table, Words
 from irt_analytics.report.facts import Facts, Flagged
 from irt_analytics.report.figures import Studio
-from irt_analytics.report.markup import visible
+from irt_analytics.report.markup import linked, visible
 from irt_analytics.report.texts import NOTHING, Texts
 
 #: R_t whose whole interval lies below this: of the errors tried again, fewer than half were mended.
@@ -17,7 +17,10 @@ def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
     if not facts.flagged:
         return Section("learners", texts("learners.title"), [Words(texts("learners.none"))])
     before = {learner.user_id for learner in facts.flagged_before}
-    rows = [_row(learner, texts, new=learner.user_id not in before) for learner in facts.flagged[:LISTED]]
+    rows = [
+        _row(learner, facts.pages.get(learner.user_id), texts, new=learner.user_id not in before)
+        for learner in facts.flagged[:LISTED]
+    ]
     rest = len(facts.flagged) - len(rows)
     blocks: list[Block] = [
         Words(texts("learners.lead", count=len(facts.flagged)), "lead"),
@@ -38,10 +41,11 @@ def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
     return Section("learners", texts("learners.title"), blocks)
 
 
-def _row(learner: Flagged, texts: Texts, *, new: bool) -> list[str]:
+def _row(learner: Flagged, page: str | None, texts: Texts, *, new: bool) -> list[str]:
     name = visible(learner.user_id)
+    shown = texts("learners.new", name=name) if new else name
     return [
-        texts("learners.new", name=name) if new else name,
+        linked(shown, page) if page is not None else shown,
         texts.number(learner.theta, signed=True),
         texts.short_day(learner.last_day) if learner.last_day is not None else NOTHING,
         texts("format.sentence").join(reason_text(learner, reason, texts) for reason in learner.reasons),
