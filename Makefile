@@ -5,6 +5,13 @@
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
+# Settings of the demo, from make's command line only: shells have a COLUMNS of their own.
+said = $(if $(filter command line,$(origin $(1))),$($(1)))
+demo up trigger: export IRT_DEMO_DATA = $(call said,DATA)
+demo up trigger: export IRT_DEMO_AS_OF = $(call said,AS_OF)
+demo up trigger: export IRT_DEMO_COLUMNS = $(call said,COLUMNS)
+demo up trigger: export IRT_DEMO_PORT = $(call said,PORT)
+
 bin := .venv/bin
 analytics := $(bin)/python -m irt_analytics
 

@@ -27,7 +27,6 @@ from irt_analytics.simulate import simulate_cohort
 ROOT = Path(__file__).parents[2]
 AS_OF = date(2026, 1, 31)
 PARTS = ("dags", "plugins", "include")
-SETTINGS = ("DATA", "AS_OF", "COLUMNS", "PORT")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -39,8 +38,8 @@ class Checkout:
     root: Path
 
     def environment(self, **settings: str) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        return inherited | {"PYTHONPATH": str(self.root / "include")} | settings
+        said = {f"IRT_DEMO_{name}": value for name, value in settings.items()}
+        return os.environ | {"PYTHONPATH": str(self.root / "include")} | said
 
     def command(self, name: str) -> list[str]:
         return [sys.executable, "-m", "irt_analytics", "demo", name]
@@ -280,6 +279,28 @@ def test_bad_input_ends_with_one_line_that_says_what_is_wrong(
     assert line.startswith("error: ")
     assert said in line
     assert checkout.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["DATA=no such log.csv"], "error: DATA=no such log.csv does not exist"),
+        (["AS_OF=31.01.2026"], "error: AS_OF='31.01.2026': expected a day"),
+        (["COLUMNS=correct=is_right"], "error: COLUMNS='correct=is_right' names the columns of a log"),
+    ],
+)
+def test_make_hands_over_what_was_said_and_nothing_else(arguments: list[str], said: str) -> None:
+    """Many terminals set COLUMNS to their width: it must not be taken for the columns of a log."""
+    ended = subprocess.run(
+        ["make", "demo", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "120", "DATA": "/", "AS_OF": "today"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert said in ended.stderr
 
 
 def test_make_help_lists_every_command() -> None:

@@ -34,10 +34,12 @@ def command() -> None:
 
 @command.command("run", context_settings=HELP)
 @click.option(
-    "--data", envvar="DATA", type=click.Path(path_type=Path), help="an answer log; default: a simulated cohort"
+    "--data", envvar="IRT_DEMO_DATA", type=click.Path(path_type=Path), help="an answer log; default: a simulated cohort"
 )
-@click.option("--as-of", envvar="AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
-@click.option("--columns", envvar="COLUMNS", default="", help='names in the log: "correct=is_right,student_id=pupil"')
+@click.option("--as-of", envvar="IRT_DEMO_AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
+@click.option(
+    "--columns", envvar="IRT_DEMO_COLUMNS", default="", help='names in the log: "correct=is_right,student_id=pupil"'
+)
 def run(data: Path | None, as_of: str | None, columns: str) -> None:
     """Load a log, run the whole Dag on it through Airflow, and show what came of it."""
     day = _day(as_of)
@@ -54,7 +56,7 @@ def run(data: Path | None, as_of: str | None, columns: str) -> None:
 
 
 @command.command("trigger", context_settings=HELP)
-@click.option("--as-of", envvar="AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
+@click.option("--as-of", envvar="IRT_DEMO_AS_OF", metavar="YYYY-MM-DD", help="day to run; default: the log's last day")
 def trigger(as_of: str | None) -> None:
     """Run the Dag for a day of the log that the last demo ran on."""
     day = _day(as_of)
@@ -65,7 +67,7 @@ def trigger(as_of: str | None) -> None:
 
 
 @command.command("up", context_settings=HELP)
-@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), help=f"of the web UI; default: {PORT}")
+@click.option("--port", envvar="IRT_DEMO_PORT", type=click.IntRange(1, 65535), help=f"of the web UI; default: {PORT}")
 def up(port: int | None) -> None:
     """Serve Airflow's web UI over the log that the last demo ran on."""
     place = Place.find()
