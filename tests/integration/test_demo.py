@@ -281,6 +281,19 @@ def test_bad_input_ends_with_one_line_that_says_what_is_wrong(
     assert checkout.processes() == []
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+@pytest.mark.usefixtures("done")
+def test_the_demo_of_another_user_is_not_touched(checkout: Checkout) -> None:
+    demo = checkout.root / ".demo"
+    os.chown(demo, 65534, 65534)
+    try:
+        ended = checkout.run("down")
+    finally:
+        os.chown(demo, 0, 0)
+    assert ended.returncode == 64
+    assert "belongs to another user" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -37,13 +37,15 @@ class Place:
         """Return the checkout that this package runs from, its .demo folder made.
 
         Raises:
-            ConfigurationError: the package is installed without its repository.
+            ConfigurationError: the package is installed without its repository, or .demo is another user's.
         """
         root = Path(__file__).parents[3]
         if not (root / DAG_FILE).is_file():
             raise ConfigurationError(f"{root} has no {DAG_FILE}: the demo runs from a checkout of the repository")
         place = cls(root)
         place.folder.mkdir(exist_ok=True)
+        if place.folder.stat().st_uid != os.getuid():
+            raise ConfigurationError(f"{place.folder} belongs to another user: work as that user, or remove it first")
         for name in ("airflow", "logs", "reports"):
             (place.folder / name).mkdir(exist_ok=True)
         return place
