@@ -139,10 +139,23 @@ class _Information:
             [np.stack([zeroth / latent.sd**2, between], axis=1), np.stack([between, 2.0 * second], axis=1)], axis=1
         )
 
-    def _score_covariance(self, item_rows: Integers, group_rows: Integers, n_rows: int) -> Floats:
-        """Sum over learners of the posterior covariance of their scores, shape (n_rows, n_rows)."""
-        totals = np.zeros((_TOTALS, n_rows, n_rows))
+    def _score_covariance(self, *, of_items: bool) -> Floats:
+        """Sum over learners of the posterior covariance of their scores, those of items first, then those of groups.
+
+        Shape (n_rows, n_rows), rows as `item_rows` (where asked for) and `group_rows` number them.
+        """
         blocks, latent = self.estimation.blocks, self.estimation.latent
+        parameters = self.estimation.parameterisation
+        free = parameters.free
+        width = int(free.sum())
+        scored = parameters.estimated & of_items
+        n_units = int(scored.sum())
+        item_unit = np.where(scored, np.cumsum(scored) - 1, -1)
+        with_rows = (self.group_rows >= 0).any(axis=1)
+        units_each = 2 if width == 1 else 1
+        group_unit = np.where(with_rows, n_units + units_each * (np.cumsum(with_rows) - 1), -1)
+        n_units += units_each * int(with_rows.sum())
+        totals = np.zeros((_TOTALS, n_units, n_units, width, width))
         each = [(total, total + 1) for total in range(_TOTALS)]
         for wave, posterior, _ in self._posteriors():
             self._run(
@@ -155,14 +168,22 @@ class _Information:
                 posterior,
                 self._of_z,
                 self._of_g,
-                item_rows,
+                free,
+                item_unit,
                 blocks.group,
-                group_rows,
+                group_unit,
+                parameters.free_mean,
+                parameters.free_sd,
                 latent.mean,
                 latent.sd,
                 totals,
             )
-        upper = np.triu(totals.sum(axis=0))
+        place_in_unit = np.cumsum(free) - 1
+        of_item = width * item_unit[:, None] + place_in_unit
+        of_group = width * group_unit[:, None] + np.arange(2)
+        kept = np.concatenate([of_item[(self.item_rows >= 0) & of_items], of_group[self.group_rows >= 0]])
+        flat = totals.sum(axis=0).transpose(0, 2, 1, 3).reshape(n_units * width, n_units * width)
+        upper = np.triu(flat[np.ix_(kept, kept)])
         symmetric: Floats = upper + np.triu(upper, 1).T
         return symmetric
 
@@ -175,7 +196,7 @@ class _Information:
         n_item_rows = int(self.item_rows.max(initial=-1)) + 1
         n_rows = n_item_rows + int(self.group_rows.max(initial=-1)) + 1
         group_rows = np.where(self.group_rows >= 0, self.group_rows + n_item_rows, -1)
-        information = -self._score_covariance(self.item_rows, group_rows, n_rows)
+        information = -self._score_covariance(of_items=True)
         _add_blocks(information, self.item_rows, self._complete_items())
         _add_blocks(information, group_rows, self._complete_groups())
         covariance = inverse(information, self._run)
@@ -197,8 +218,7 @@ class _Information:
         n_rows = int(self.group_rows.max(initial=-1)) + 1
         groups = self._no_groups()
         if n_rows:
-            no_items = np.full_like(self.item_rows, -1)
-            of_groups = -self._score_covariance(no_items, self.group_rows, n_rows)
+            of_groups = -self._score_covariance(of_items=False)
             _add_blocks(of_groups, self.group_rows, self._complete_groups())
             of_groups_inverse = inverse(of_groups, self._run)
             if of_groups_inverse is not None:

@@ -118,7 +118,7 @@ def _per_learner(values: PerLearner, name: str, student_ids: pd.Index[Any]) -> F
     array = np.asarray(values, dtype=np.float64)
     if array.ndim and array.shape != student_ids.shape:
         raise ValueError(f"the {name} has shape {array.shape}; expected one number or {len(student_ids):,} of them")
-    return np.ascontiguousarray(np.broadcast_to(array, student_ids.shape))
+    return np.array(np.broadcast_to(array, student_ids.shape))
 
 
 def _nodes(mean: Floats, sd: Floats) -> Floats:

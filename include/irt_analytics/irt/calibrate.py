@@ -17,7 +17,7 @@ from irt_analytics.irt._kernels import responses as kernels
 from irt_analytics.irt._posterior import Blocks
 from irt_analytics.irt._stages import maximise
 from irt_analytics.irt._text import quoted
-from irt_analytics.irt._workers import workers
+from irt_analytics.irt._workers import Workers, workers
 from irt_analytics.irt.priors import NO_PRIORS, WEAK_PRIORS, Priors
 from irt_analytics.irt.quadrature import Quadrature
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, float, float], None]
 
 Model = Literal["Rasch", "2PL", "3PL"]
+
+_START_ASYMPTOTE = 0.15
 
 
 @dataclass(frozen=True)
@@ -190,42 +192,22 @@ def calibrate(
     chosen_priors = _as_priors(priors)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
+    counts = responses.item_counts()
     with workers() as run:
-        counts = responses.item_counts()
-        mean, sd = (0.0, 1.0) if latent is None else latent
-        start, is_fixed = _start(counts, fixed, responses.item_ids, mean, 1.0 if model == "Rasch" else 1.0 / sd)
-        extreme = (counts.min(axis=1) == 0) & ~is_fixed
-        has_fixed = bool(is_fixed.any())
-        free = np.array([model != "Rasch", True, model == "3PL"])
-        parameterisation = Parameterisation(
-            free=free,
-            estimated=~is_fixed,
-            free_mean=np.array([i > 0 or (latent is None and has_fixed) for i in range(len(names))]),
-            free_sd=np.array(
-                [i > 0 or (latent is None and (has_fixed or model == "Rasch")) for i in range(len(names))]
-            ),
-            priors=chosen_priors.as_vector(),
+        estimation, extreme = _prepare(
+            responses, counts, model, chosen_priors, fixed, latent, Blocks(responses, group_index, len(names), run), run
         )
-        if free[2]:
-            start.g[~is_fixed] = logit(0.15)
-        population = Latent(np.full(len(names), float(mean)), np.full(len(names), float(sd)))
-        blocks = Blocks(responses, group_index, len(names), run)
-        estimation = Estimation(blocks, start, population, parameterisation, run)
-        if chosen_priors.d is None and extreme.any():
-            estimation.exclude(extreme)
-        else:
-            extreme[:] = False
-        _refuse_empty(estimation, responses, is_fixed)
         end = maximise(
             estimation, grid, tolerance=tolerance, max_iterations=max_iterations, progress=progress or (lambda *_: None)
         )
         errors = error_covariance(estimation, end.quadrature, run) if standard_errors else None
     active = estimation.items.active
     frame = _item_frame(responses.item_ids, estimation.items, errors, counts, fixed)
-    groups = _group_frame(names, group_index, estimation.latent, errors)
+    informed = kernels.find_informed(responses.indptr, responses.answers, active)
+    groups = _group_frame(names, group_index[informed], estimation.latent, errors)
+    n_persons = int(informed.sum())
     latent_mean, latent_sd = _mixture(groups)
     frame.attrs = {"model": model, "latent_mean": latent_mean, "latent_sd": latent_sd}
-    n_persons = _count_informed(responses, active)
     return Calibration(
         items=frame,
         model=model,
@@ -246,6 +228,36 @@ def calibrate(
         _errors=errors,
         _item_ids=responses.item_ids,
     )
+
+
+def _prepare(
+    responses: Responses,
+    counts: NDArray[np.int64],
+    model: Model,
+    priors: Priors,
+    fixed: pd.DataFrame | None,
+    latent: tuple[float, float] | None,
+    blocks: Blocks,
+    run: Workers,
+) -> tuple[Estimation, Flags]:
+    """Starting values of what is to be estimated; and the items that are left out, having no finite estimate."""
+    mean, sd = (0.0, 1.0) if latent is None else latent
+    start, is_fixed = _start(counts, fixed, responses.item_ids, mean, 1.0 if model == "Rasch" else 1.0 / sd)
+    free = np.array([model != "Rasch", True, model == "3PL"])
+    if free[2]:
+        start.g[~is_fixed] = logit(_START_ASYMPTOTE)
+    has_fixed = bool(is_fixed.any())
+    free_mean = np.ones(blocks.n_groups, dtype=bool)
+    free_sd = np.ones(blocks.n_groups, dtype=bool)
+    free_mean[0] = latent is None and has_fixed
+    free_sd[0] = latent is None and (has_fixed or model == "Rasch")
+    population = Latent(np.full(blocks.n_groups, float(mean)), np.full(blocks.n_groups, float(sd)))
+    parameterisation = Parameterisation(free, ~is_fixed, free_mean, free_sd, priors.as_vector())
+    estimation = Estimation(blocks, start, population, parameterisation, run)
+    extreme = (counts.min(axis=1) == 0) & ~is_fixed & (priors.d is None)
+    estimation.exclude(extreme)
+    _refuse_empty(estimation, responses, is_fixed)
+    return estimation, extreme
 
 
 def _check(
@@ -372,13 +384,6 @@ def _mixture(groups: pd.DataFrame) -> tuple[float, float]:
     share = groups["n_persons"] / groups["n_persons"].sum()
     mean = float((share * groups["mean"]).sum())
     return mean, float(np.sqrt((share * (groups["sd"] ** 2 + (groups["mean"] - mean) ** 2)).sum()))
-
-
-def _count_informed(responses: Responses, active: Flags) -> int:
-    """Learners with an answer to an active item."""
-    if active.all():
-        return int(np.count_nonzero(np.diff(responses.indptr)))
-    return int(kernels.count_informed(responses.indptr, responses.answers, active))
 
 
 def _exclusions(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A lookup table replaces hashing for integer ids whose range is at most this many times the number of answers.
 _DENSE_RANGE = 4
+# Answers whose ids are looked up at a time, to keep 64-bit copies small.
+_PIECE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,11 +237,14 @@ def _encode(ids: Any, name: str) -> tuple[NDArray[np.int32], pd.Index[Any]]:
 
 def _encode_dense(values: NDArray[Any], low: int, high: int) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     rank = np.zeros(high - low + 1, dtype=np.int32)
-    kernels.mark_present(values, low, rank)
+    pieces = [slice(start, start + _PIECE) for start in range(0, len(values), _PIECE)]
+    for piece in pieces:
+        rank[values[piece].astype(np.int64) - low] = 1
     present = np.flatnonzero(rank)
     rank[present] = np.arange(len(present), dtype=np.int32)
     codes = np.empty(len(values), dtype=np.int32)
-    kernels.look_up(values, low, rank, codes)
+    for piece in pieces:
+        codes[piece] = rank[values[piece].astype(np.int64) - low]
     return codes, pd.Index((present + low).astype(values.dtype))
 
 
@@ -264,15 +269,13 @@ def _as_pandas(ids: Any, name: str) -> Any:
 def _as_binary(correct: Any) -> NDArray[np.uint8]:
     """0 and 1 as bytes."""
     if isinstance(correct, np.ndarray) and correct.dtype == np.bool_:
-        return np.ascontiguousarray(correct).view(np.uint8)
+        return correct.astype(np.uint8)
     values = correct if isinstance(correct, np.ndarray) else pd.Series(_as_plain(correct)).array
     missing = pd.isna(values)
     if np.any(missing):
         raise ValueError(f"correct is missing in row {int(np.argmax(missing))}; expected 0, 1 or a boolean")
     array = np.asarray(values)
-    if array.dtype == np.bool_:
-        return array.view(np.uint8)
-    wrong = ~np.isin(array, (0, 1)) if array.dtype.kind in "iuf" else _not_binary(array)
+    wrong = ~np.isin(array, (0, 1)) if array.dtype.kind in "biuf" else _not_binary(array)
     if np.any(wrong):
         row = int(np.argmax(wrong))
         raise ValueError(f"correct is {quoted(array[row])} in row {row}; expected 0, 1 or a boolean")

@@ -127,46 +127,56 @@ def centred_scores(
     weights: Floats,
     of_z: Floats,
     of_g: Floats,
-    item_rows: Integers,
-    group_rows: Integers,
+    free: Flags,
+    item_unit: Integers,
+    group_unit: int,
+    of_mean: bool,
+    of_sd: bool,
     mean: float,
     sd: float,
     centred: Floats,
-    rows: Integers,
+    units: Integers,
 ) -> int:
     """One learner's scores at the given nodes, less their mean over the weights and times the root of the weight.
 
-    Fills `centred` (node, score) and the number of each score's row in `rows`; returns how many scores there are.
+    Scores stand in units of `width` = the number of free item parameters: those of an item, and those of mean and log
+    sd of the learner's group from `group_unit` on. Fills `centred` (node, score) and `units`; returns how many units.
     """
-    n = 0
+    width = 0
+    for u in range(3):
+        if free[u]:
+            width += 1
+    n, at = 0, 0
     for answer in answers:
-        own = item_rows[answer >> 1]
-        if own[0] >= 0:
-            rows[n] = own[0]
-            for m in range(len(nodes)):
-                centred[m, n] = theta[nodes[m]] * of_z[answer, nodes[m]]
-            n += 1
-        if own[1] >= 0:
-            rows[n] = own[1]
-            for m in range(len(nodes)):
-                centred[m, n] = of_z[answer, nodes[m]]
-            n += 1
-        if own[2] >= 0:
-            rows[n] = own[2]
-            for m in range(len(nodes)):
-                centred[m, n] = of_g[answer, nodes[m]]
-            n += 1
-    if group_rows[0] >= 0:
-        rows[n] = group_rows[0]
-        for m in range(len(nodes)):
-            centred[m, n] = (theta[nodes[m]] - mean) / sd**2
+        unit = item_unit[answer >> 1]
+        if unit < 0:
+            continue
+        units[n] = unit
         n += 1
-    if group_rows[1] >= 0:
-        rows[n] = group_rows[1]
+        if free[0]:
+            for m in range(len(nodes)):
+                centred[m, at] = theta[nodes[m]] * of_z[answer, nodes[m]]
+            at += 1
+        if free[1]:
+            for m in range(len(nodes)):
+                centred[m, at] = of_z[answer, nodes[m]]
+            at += 1
+        if free[2]:
+            for m in range(len(nodes)):
+                centred[m, at] = of_g[answer, nodes[m]]
+            at += 1
+    if group_unit >= 0:
         for m in range(len(nodes)):
-            centred[m, n] = ((theta[nodes[m]] - mean) / sd) ** 2 - 1.0
-        n += 1
-    for r in range(n):
+            deviation = (theta[nodes[m]] - mean) / sd
+            centred[m, at] = deviation / sd if of_mean else 0.0
+            centred[m, at + 1] = deviation * deviation - 1.0 if of_sd else 0.0
+            for u in range(2, width):
+                centred[m, at + u] = 0.0
+        for unit in range(2 if width == 1 else 1):
+            units[n] = group_unit + unit
+            n += 1
+            at += width
+    for r in range(at):
         average = 0.0
         for m in range(len(nodes)):
             average += weights[m] * centred[m, r]
@@ -204,25 +214,31 @@ def add_score_covariance(
     posterior: Floats,
     of_z: Floats,
     of_g: Floats,
-    item_rows: Integers,
+    free: Flags,
+    item_unit: Integers,
     group: AnyInteger,
-    group_rows: Integers,
+    group_unit: Integers,
+    free_mean: Flags,
+    free_sd: Flags,
     mean: Floats,
     sd: Floats,
     totals: Floats,
 ) -> None:
-    """Add the posterior covariance of every learner's score to the upper triangles of totals first..last.
+    """Add the posterior covariance of every learner's score to the tiles above the diagonal of totals first..last.
 
-    The learners of a block are dealt to the totals by turns of `TURN`. `item_rows` (n_items, 3) and `group_rows`
-    (n_groups, 2) say which row of a total belongs to a, d and g of an item and to mean and log sd of a group, -1 to
-    none; rows rise with the item and those of the groups stand last.
+    The learners of a block are dealt to the totals by turns of `TURN`. A total has the shape (n_units, n_units, width,
+    width): a tile for every pair of units, so that the scores of two items meet in one place in memory. `item_unit`
+    and `group_unit` give the unit of an item and the first one of a group, -1 where nothing is estimated; units rise
+    with the item, and those of groups stand last.
     """
     most = 0
     for block in blocks:
         for i in range(block * BLOCK, min((block + 1) * BLOCK, len(group))):
             most = max(most, indptr[i + 1] - indptr[i])
-    width = (3 * most + 2 + LANES) // LANES * LANES
-    centred, rows, product = np.zeros((len(theta), width)), np.empty(width, dtype=np.int64), np.empty(width)
+    width = totals.shape[3]
+    size = (width * (most + 2) + LANES) // LANES * LANES
+    centred, units = np.zeros((len(theta), size)), np.empty(most + 2, dtype=np.int64)
+    product = np.empty((width, size))
     nodes, weights = np.empty(len(theta), dtype=np.int64), np.empty(len(theta))
     for into in range(first, last):
         total = totals[into]
@@ -231,6 +247,7 @@ def add_score_covariance(
             for i in range(start, min(start + BLOCK, len(group))):
                 if i // TURN % len(totals) != into:
                     continue
+                own = group[i]
                 n_nodes = thin(theta, posterior[slot * BLOCK + i - start], nodes, weights)
                 n = centred_scores(
                     answers[indptr[i] : indptr[i + 1]],
@@ -239,19 +256,26 @@ def add_score_covariance(
                     weights,
                     of_z,
                     of_g,
-                    item_rows,
-                    group_rows[group[i]],
-                    mean[group[i]],
-                    sd[group[i]],
+                    free,
+                    item_unit,
+                    group_unit[own],
+                    free_mean[own],
+                    free_sd[own],
+                    mean[own],
+                    sd[own],
                     centred,
-                    rows,
+                    units,
                 )
-                padded = (n + LANES - 1) // LANES * LANES
+                padded = (width * n + LANES - 1) // LANES * LANES
                 for r in range(n):
-                    product_row(centred, n_nodes, r, product[:padded])
-                    row = total[rows[r]]
+                    for u in range(width):
+                        product_row(centred, n_nodes, width * r + u, product[u, :padded])
+                    row = total[units[r]]
                     for s in range(r, n):
-                        row[rows[s]] += product[s]
+                        tile = row[units[s]]
+                        for u in range(width):
+                            for v in range(width):
+                                tile[u, v] += product[u, width * s + v]
 
 
 @kernel

@@ -6,20 +6,6 @@ from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Integers, kernel
 
 
 @kernel
-def mark_present(values: AnyInteger, low: int, present: AnyInteger) -> None:
-    """Set `present[value - low]` to 1 for every value."""
-    for value in values:
-        present[value - low] = 1
-
-
-@kernel
-def look_up(values: AnyInteger, low: int, table: AnyInteger, out: AnyInteger) -> None:
-    """out[j] = table[values[j] - low]."""
-    for j in range(len(values)):
-        out[j] = table[values[j] - low]
-
-
-@kernel
 def gather_by_student(
     students: AnyInteger, items: AnyInteger, right: AnyInteger, indptr: Integers, answers: AnyInteger
 ) -> None:
@@ -75,12 +61,12 @@ def copy_rows(
 
 
 @kernel
-def count_informed(indptr: Integers, answers: AnyInteger, active: Flags) -> int:
-    """Number of learners with an answer to an active item."""
-    total = 0
+def find_informed(indptr: Integers, answers: AnyInteger, active: Flags) -> Flags:
+    """Which learners have an answer to an active item."""
+    informed = np.zeros(len(indptr) - 1, dtype=np.bool_)
     for i in range(len(indptr) - 1):
         for j in range(indptr[i], indptr[i + 1]):
             if active[answers[j] >> 1]:
-                total += 1
+                informed[i] = True
                 break
-    return total
+    return informed
