@@ -109,13 +109,26 @@ class PodLog:
     def __init__(self, namespace: str) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
+        self._ended = threading.Event()
         api = client.CoreV1Api()
-        for found, call in ((self.pods, api.list_namespaced_pod), (self.secrets, api.list_namespaced_secret)):
-            threading.Thread(target=self._follow, args=(found, call, namespace), daemon=True).start()
+        self._followers = [
+            threading.Thread(target=self._follow, args=(found, call, namespace), daemon=True)
+            for found, call in ((self.pods, api.list_namespaced_pod), (self.secrets, api.list_namespaced_secret))
+        ]
+        for follower in self._followers:
+            follower.start()
 
     def _follow(self, found: dict[str, dict[str, Any]], call: Any, namespace: str) -> None:
-        for event in watch.Watch().stream(call, namespace):
-            found[event["object"].metadata.name] = event["raw_object"]
+        changes = watch.Watch()
+        while not self._ended.is_set():
+            for event in changes.stream(call, namespace, timeout_seconds=3):
+                found[event["object"].metadata.name] = event["raw_object"]
+
+    def end(self) -> None:
+        """Take what has happened so far, and look no further."""
+        self._ended.set()
+        for follower in self._followers:
+            follower.join()
 
 
 @dataclass(frozen=True)
@@ -166,6 +179,7 @@ def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_fact
         ended = subprocess.run(
             [*program, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
         )
+    seen.end()
     text = (folder / "log").read_text()
     assert ended.returncode == 0, text[-5000:]
     return Day(**json.loads((folder / "result.json").read_text()), seen=seen, log=text)
