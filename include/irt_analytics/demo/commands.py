@@ -267,13 +267,14 @@ def _show(place: Place, summary: Summary) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that no process is left behind."""
+    """Let SIGTERM, and a terminal that closes, unwind like Ctrl-C, so that no process is left behind."""
 
     def terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
         raise Terminated
 
-    previous = signal.signal(signal.SIGTERM, terminate)
+    previous = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
