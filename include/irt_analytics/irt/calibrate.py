@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -61,7 +61,7 @@ class Calibration:
             is fixed), n_responses, p_value (share of right answers). `items.attrs` carries the model, latent_mean and
             latent_sd, which `estimate_abilities` takes as its prior.
         model: "Rasch", "2PL" or "3PL".
-        priors: priors of the item parameters.
+        priors: priors of the estimated item parameters.
         quadrature: grid of abilities at the end.
         log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
         converged: whether the distance to the maximum fell under the tolerance.
@@ -189,7 +189,7 @@ def calibrate(
         ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
     """
     _check(responses, model, latent, tolerance, max_iterations)
-    chosen_priors = _as_priors(priors)
+    chosen_priors = _as_priors(priors, model)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
     counts = responses.item_counts()
@@ -275,14 +275,19 @@ def _check(
         raise ValueError("there are no answers to calibrate")
 
 
-def _as_priors(priors: Priors | Literal["weak"] | None) -> Priors:
+def _as_priors(priors: Priors | Literal["weak"] | None, model: Model) -> Priors:
+    """The priors of the parameters that the model estimates."""
     if priors is None:
         return NO_PRIORS
     if isinstance(priors, Priors):
-        return priors
-    if priors != "weak":
+        chosen = priors
+    elif priors == "weak":
+        chosen = WEAK_PRIORS
+    else:
         raise ValueError(f"priors must be None, 'weak' or Priors, got {priors!r}")
-    return WEAK_PRIORS
+    if model == "3PL":
+        return chosen
+    return replace(chosen, a=None if model == "Rasch" else chosen.a, c=None, logit_c=None)
 
 
 def _as_groups(group: Any, student_ids: pd.Index[Any]) -> tuple[pd.Index[Any], NDArray[np.int32]]:

@@ -99,6 +99,8 @@ class Responses:
         """
         if not shards:
             raise ValueError("there is no shard to join")
+        # An empty shard does not know the type of the ids.
+        shards = [shard for shard in shards if shard.n_students] or shards[:1]
         student_ids = _append([shard.student_ids for shard in shards])
         if not student_ids.is_unique:
             twice = student_ids[student_ids.duplicated()][0]

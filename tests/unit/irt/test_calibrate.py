@@ -115,6 +115,11 @@ def test_two_priors_of_one_parameter_are_refused() -> None:
         Priors(c=(5.0, 17.0), logit_c=(-1.1, 0.5))
 
 
+@pytest.mark.parametrize(("model", "stated"), [("Rasch", "none"), ("2PL", "a ~ lognormal(0, 0.5)")])
+def test_only_priors_that_were_used_are_stated(simulate: Simulate, model: Model, stated: str) -> None:
+    assert str(calibrate(simulate(300, 8, 8, seed=4)[0], model=model, priors="weak").priors) == stated
+
+
 def test_a_calibration_says_what_it_is(simulate: Simulate) -> None:
     responses = simulate(500, 20, 10, seed=4)[0]
     fit = calibrate(responses, model="3PL", priors="weak")

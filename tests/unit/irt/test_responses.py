@@ -151,6 +151,15 @@ def test_shards_join_to_the_whole(n_items: int) -> None:
     assert joined.answers.tobytes() == whole.answers.tobytes()
 
 
+def test_an_empty_shard_adds_nothing() -> None:
+    """Some shards of a small tenant have no learner."""
+    empty, full = Responses.from_long([], [], []), Responses.from_long([3, 1], [7, 7], [1, 0])
+    joined = Responses.concat([empty, full, empty])
+    assert joined.student_ids.equals(full.student_ids)
+    assert joined.student_ids.dtype == full.student_ids.dtype
+    assert Responses.concat([empty, empty]).n_responses == 0
+
+
 def test_a_learner_in_two_shards_is_refused() -> None:
     shard = Responses.from_long(["s"], ["i"], [1])
     with pytest.raises(ValueError, match="learner 's' is in more than one shard"):
