@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from irt_analytics.irt import Calibration, Responses, calibrate, estimate_abilities
+from irt_analytics.irt._inverse import inverse
+from irt_analytics.irt._kernels.posterior import exp_row
+from irt_analytics.irt._workers import workers
 from irt_analytics.irt.calibrate import Model
 
 Simulate = Callable[..., tuple[Responses, pd.DataFrame, NDArray[np.float64]]]
@@ -108,6 +111,30 @@ def test_learners_without_information_change_nothing(simulate: Simulate, seed: i
     assert_same_items(one.items, other.items)
     assert one.latent_sd == pytest.approx(other.latent_sd, abs=1e-4)
     assert one.n_persons == other.n_persons
+
+
+@pytest.mark.parametrize("n", [1, 5, 63, 64, 65, 200])
+def test_inverse_of_the_information(n: int) -> None:
+    """Standard errors are no better than it; its panels are 64 wide."""
+    rng = np.random.default_rng(n)
+    factor = rng.normal(size=(n, n + 3))
+    matrix = factor @ factor.T + np.diag(rng.uniform(0.1, 1.0, n))
+    with workers() as run:
+        own = inverse(matrix, run)
+        assert own is not None
+        np.testing.assert_allclose(own @ matrix, np.eye(n), atol=1e-9 * np.linalg.cond(matrix))
+        np.testing.assert_array_equal(own, own.T)
+        matrix[n - 1, n - 1] = -1.0
+        assert inverse(matrix, run) is None
+
+
+def test_exponential_of_a_row() -> None:
+    """The posterior weights are made of it: no error beyond the last bits, from 0 down to where weights vanish."""
+    x = np.concatenate([np.linspace(-700.0, 0.0, 100_001), -np.geomspace(1e-300, 1.0, 1_000), [-1e300, -0.0, -750.0]])
+    own = x.copy()
+    exp_row(own, np.empty(len(x), dtype=np.int64))
+    np.testing.assert_allclose(own[:-3], np.exp(x[:-3]), rtol=4e-16)
+    assert own[-3:].tolist() == [own[0], 1.0, own[0]]
 
 
 FINGERPRINT = """
