@@ -20,6 +20,7 @@ class RunParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Model = Field("2PL", description="item response model")
+    irt_engine: Literal["native", "mirt"] = Field("native", description="what calibrates: this package, or R mirt")
     linking: Literal["stocking_lord", "mean_sigma"] = Field("stocking_lord", description="method of the scale link")
     priors: Literal["weak", "none"] = Field("weak", description="weak: a ~ lognormal(0, 0.5)")
     invalid_answers: Literal["missing", "wrong"] = Field(
@@ -28,6 +29,10 @@ class RunParams(BaseModel):
     irt_window_days: int = Field(30, ge=1, le=3650, description="days of first attempts a calibration reads")
     min_answers_item: int | None = Field(None, ge=1, description="first attempts an item needs; default by model")
     min_answers_learner: int = Field(5, ge=1, description="first attempts a learner needs")
+    survival_window_days: int = Field(90, ge=56, le=3650, description="days of weekly landmarks that churn learns from")
+    prophet_weeks: int = Field(26, ge=16, le=520, description="weeks of history that the forecast reads")
+    growth_weeks: int = Field(8, ge=3, le=HISTORY_WEEKS, description="weeks of theta that growth reads")
+    glmm_weeks: int = Field(12, ge=3, le=HISTORY_WEEKS, description="weeks of answers that the GLMM reads")
     segment_weeks: int = Field(12, ge=1, le=HISTORY_WEEKS, description="weeks of behaviour that segments read")
     shards: int = Field(1, ge=1, le=1024, description="learner shards worked through one after another")
     learner_pages: Literal["flagged", "none", "all"] = Field("flagged", description="learners that get a page")
