@@ -1,0 +1,4 @@
+library(testthat)
+library(irtforecast)
+
+test_check("irtforecast")
