@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AwareDatetime, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from irt_analytics.errors import ConfigurationError
@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     r_brms_unavailable: str = Field("", description="why there is no r-brms-plumber here")
     dag_run_id: str | None = Field(None, validation_alias="IRT_DAG_RUN_ID", description="Airflow's run id")
     try_number: int | None = Field(None, validation_alias="IRT_TRY_NUMBER", description="Airflow's try number")
+    deadline: AwareDatetime | None = Field(
+        None, validation_alias="IRT_DEADLINE", description="when the task's time is over, such as 2026-01-31T04:00:00Z"
+    )
 
 
 def load_settings() -> Settings:
