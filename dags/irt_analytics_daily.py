@@ -32,7 +32,7 @@ from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
 
 from irt_airflow.check_attempts import CheckAttemptsOperator
 from irt_airflow.conf import refuse_unknown_conf
-from irt_airflow.credentials import DATABASE, REPORT_STORE
+from irt_airflow.credentials import DATABASE, R_IRT, REPORT_STORE, connection_if
 from irt_airflow.days import as_of
 from irt_airflow.links import OpenReportLink
 from irt_airflow.pipeline_pod import PipelinePodOperator
@@ -258,6 +258,7 @@ with DAG(
         "mirt_calibrate",
         minutes=180,
         profile="large",
+        connections=(DATABASE, connection_if(R_IRT, "irt_engine", "mirt")),
         outlets=[ITEM_PARAMETERS],
         doc_md="Estimates the items from recent first attempts, links them to the published scale over the anchors, "
         "publishes the bank, and estimates the abilities of who answered.",

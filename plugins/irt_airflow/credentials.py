@@ -4,11 +4,15 @@
 - `report_store` (aws): REPORT_STORE_URL from the extra `url` (`s3://bucket/folder`), and the keys as AWS_*.
 - `report_store` (generic): REPORT_STORE_URL from the extra `url` (any fsspec URL) and, where given, the extra
   `storage_options` as fsspec's own variable FSSPEC_<PROTOCOL>.
+- `r_irt`, `r_glmm`, `r_forecast`, `r_brms` (http): R_<NAME>_URL from host, port and schema (http or https), and the
+  password, the service's bearer token, as R_<NAME>_TOKEN. Where a service cannot be had, the extra `unavailable` says
+  why, as R_<NAME>_UNAVAILABLE: the jobs that need it end as recorded skips with this reason.
 
 They are looked up each time a task runs, so a rotated value reaches the next task.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,6 +21,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 DATABASE = "seedtest_db"
 REPORT_STORE = "report_store"
+R_IRT = "r_irt"
+R_GLMM = "r_glmm"
+R_FORECAST = "r_forecast"
+R_BRMS = "r_brms"
 
 #: Extras of a postgres connection that address Airflow's hook, not the database server.
 HOOK_EXTRAS = {
@@ -31,16 +39,32 @@ HOOK_EXTRAS = {
     "sqlalchemy_scheme",
     "workgroup-name",
 }
+_CONDITIONAL = re.compile(
+    r"\{\{ '(?P<id>\w+)' if params\.(?P<param>\w+) == '(?P<value>\w+)' else '' \}\}"  # what `connection_if` makes
+)
+
+
+def connection_if(connection_id: str, param: str, value: str) -> str:
+    """Return the template of a connection that a task gets only where a Dag param has this value."""
+    return f"{{{{ '{connection_id}' if params.{param} == '{value}' else '' }}}}"
+
+
+def describe_connection(connection_id: str) -> str:
+    """Return a connection's id in Markdown, with the condition where it is a template of `connection_if`."""
+    conditional = _CONDITIONAL.fullmatch(connection_id)
+    if conditional is None:
+        return f"`{connection_id}`"
+    return f"`{conditional['id']}` (with `{conditional['param']}` = `{conditional['value']}`)"
 
 
 def credentials(connection_ids: Iterable[str]) -> dict[str, str]:
-    """Return the environment variables that stand for the connections.
+    """Return the environment variables that stand for the connections; an empty id is none.
 
     Raises:
         AirflowFailException: a connection is missing or incomplete; names it and what was expected.
     """
     environment: dict[str, str] = {}
-    for connection_id in connection_ids:
+    for connection_id in filter(None, connection_ids):
         environment |= _TRANSLATORS[connection_id](find_connection(connection_id))
     return environment
 
@@ -104,6 +128,33 @@ def report_store(connection: Connection) -> dict[str, str]:
     return environment
 
 
+def r_service(connection: Connection) -> dict[str, str]:
+    """Return R_<NAME>_URL and R_<NAME>_TOKEN of an R service, or R_<NAME>_UNAVAILABLE where the connection says why."""
+    _expect_type(connection, "http")
+    variable = str(connection.conn_id).upper()
+    unavailable = connection.extra_dejson.get("unavailable")
+    if unavailable is not None:
+        if not isinstance(unavailable, str) or not unavailable.strip():
+            raise AirflowFailException(
+                f"connection {connection.conn_id!r}: its extra `unavailable` is {unavailable!r}; expected the reason "
+                "why there is no such service"
+            )
+        return {f"{variable}_UNAVAILABLE": unavailable}
+    host = (connection.host or "").rstrip("/")
+    if not host or not connection.password:
+        raise AirflowFailException(
+            f"connection {connection.conn_id!r} has no {'password' if host else 'host'}; expected the address of the "
+            "service as host, port and schema, and its token as password"
+        )
+    scheme, separator, rest = host.partition("://")
+    if not separator:
+        scheme, rest = connection.schema or "http", host
+    if rest.count(":") > 1 and not rest.startswith("["):
+        rest = f"[{rest}]"
+    port = f":{connection.port}" if connection.port else ""
+    return {f"{variable}_URL": f"{scheme}://{rest}{port}", f"{variable}_TOKEN": connection.password}
+
+
 def _expect_type(connection: Connection, *types: str) -> None:
     if connection.conn_type not in types:
         raise AirflowFailException(
@@ -114,4 +165,8 @@ def _expect_type(connection: Connection, *types: str) -> None:
 _TRANSLATORS = {
     DATABASE: lambda connection: {"DATABASE_URL": database_url(connection)},
     REPORT_STORE: report_store,
+    R_IRT: r_service,
+    R_GLMM: r_service,
+    R_FORECAST: r_service,
+    R_BRMS: r_service,
 }

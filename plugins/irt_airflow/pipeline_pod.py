@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,14 +49,22 @@ class PipelinePodOperator(BaseOperator):
         tenant: the tenant, templated.
         flags: further flags by name, templated; an empty value means "not set".
         profile: the compute profile of its pod.
-        connections: the Airflow connections whose credentials it gets.
+        connections: the Airflow connections whose credentials it gets, templated; an empty id is none.
         links: buttons of the task in the UI.
         image: the pod's image, by version or digest.
         namespace: the pod's namespace.
         command: what runs in place of `python -m irt_analytics`.
     """
 
-    template_fields: Sequence[str] = ("as_of", "tenant", "arguments", "environment", "image", "namespace")
+    template_fields: Sequence[str] = (
+        "as_of",
+        "tenant",
+        "connections",
+        "arguments",
+        "environment",
+        "image",
+        "namespace",
+    )
 
     def __init__(
         self,
@@ -142,17 +150,18 @@ class PipelinePodOperator(BaseOperator):
         return AirflowException(f"{self.job} was killed together with its task")
 
     def _spec(self) -> JobSpec:
-        limit = (self.execution_timeout or LONGEST_JOB) + DEADLINE_MARGIN
+        limit = self.execution_timeout or LONGEST_JOB
+        deadline = datetime.now(UTC) + limit
         return JobSpec(
             task_id=self.task_id,
             job=self.job,
             command=tuple(self.arguments),
-            environment=dict(self.environment),
+            environment={**self.environment, "IRT_DEADLINE": deadline.isoformat(timespec="seconds")},
             credentials=credentials(self.connections),
             profile=self.profile,
             image=self.image,
             namespace=self.namespace,
-            time_limit=int(limit.total_seconds()),
+            time_limit=int((limit + DEADLINE_MARGIN).total_seconds()),
         )
 
 

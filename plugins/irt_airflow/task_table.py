@@ -6,6 +6,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, BaseOperator
 
+from irt_airflow.credentials import describe_connection
 from irt_airflow.pipeline_pod import PipelinePodOperator
 
 PAGE = Path(__file__).parents[2] / "docs" / "dag.md"
@@ -33,7 +34,7 @@ def _task_row(task: BaseOperator) -> str:
         str(task.trigger_rule.value).replace("_", " "),
         _minutes(task.execution_timeout),
         profile,
-        ", ".join(f"`{name}`" for name in connections if name),
+        ", ".join(describe_connection(name) for name in connections if name),
         task.doc_md or "",
     )
 

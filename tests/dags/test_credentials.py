@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowFailException
 
-from irt_airflow.credentials import credentials, database_url, report_store
+from irt_airflow.credentials import credentials, database_url, r_service, report_store
 
 
 def connection(connection_id: str = "seedtest_db", **fields: Any) -> Connection:
@@ -81,6 +81,55 @@ def test_store_without_an_address_says_what_is_expected(extra: dict[str, str]) -
     given = connection("report_store", conn_type="generic", extra=json.dumps(extra))
     with pytest.raises(AirflowFailException, match=r"'report_store': its extra `url` is .*expected the folder"):
         report_store(given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "r-glmm-plumber", "port": 8000}, "http://r-glmm-plumber:8000"),
+        ({"host": "glmm.internal", "schema": "https"}, "https://glmm.internal"),
+        ({"host": "https://glmm.internal/", "port": 8443}, "https://glmm.internal:8443"),
+        ({"host": "fd00::17", "port": 8000}, "http://[fd00::17]:8000"),
+    ],
+)
+def test_r_service_brings_its_address_and_its_token(fields: dict[str, Any], url: str) -> None:
+    """An address put together wrong is found out at 03:00, after four retries."""
+    given = connection("r_glmm", conn_type="http", password="t0ken/+=", **fields)
+    assert r_service(given) == {"R_GLMM_URL": url, "R_GLMM_TOKEN": "t0ken/+="}
+
+
+def test_r_service_that_cannot_be_had_brings_the_reason_and_no_address() -> None:
+    """Its jobs end as recorded skips that say why, instead of failing every night."""
+    given = connection("r_brms", conn_type="http", extra=json.dumps({"unavailable": "R is not installed"}))
+    assert r_service(given) == {"R_BRMS_UNAVAILABLE": "R is not installed"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "'r_irt' has no host; expected the address"),
+        ({"host": "r-irt-plumber"}, "'r_irt' has no password; .* its token as password"),
+        ({"extra": json.dumps({"unavailable": ""})}, "its extra `unavailable` is ''; expected the reason"),
+        ({"extra": json.dumps({"unavailable": True})}, "its extra `unavailable` is True; expected the reason"),
+    ],
+)
+def test_r_service_without_address_or_token_says_what_is_expected(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(AirflowFailException, match=expected):
+        r_service(connection("r_irt", conn_type="http", **fields))
+
+
+def test_job_reads_the_settings_that_a_connection_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a name to differ between Airflow's side and the job's, every branch would end with exit code 64."""
+    from irt_analytics.clients import address
+    from irt_analytics.settings import load_settings
+
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///x")
+    for name in ("irt", "glmm", "forecast", "brms"):
+        given = connection(f"r_{name}", conn_type="http", host="127.0.0.1", port=8000, password=f"token-of-{name}")
+        for variable, value in r_service(given).items():
+            monkeypatch.setenv(variable, value)
+        found = address(load_settings(), name)
+        assert (found.url, found.token.get_secret_value()) == ("http://127.0.0.1:8000", given.password)
 
 
 def test_connection_of_the_wrong_type_is_named() -> None:

@@ -136,6 +136,17 @@ def test_day_depends_on_nothing_that_changes_between_tries(
     assert as_of({"as_of": given}, run) == expected
 
 
+@pytest.mark.parametrize(
+    ("engine", "connections"), [("native", ("seedtest_db", "")), ("mirt", ("seedtest_db", "r_irt"))]
+)
+def test_calibration_needs_the_r_service_only_where_r_calibrates(
+    dag: DAG, engine: str, connections: tuple[str, ...]
+) -> None:
+    """An installation without R must not need a connection to it, and its token goes only where it is used."""
+    task: Any = dag.get_task("mirt_calibrate")
+    assert task.render_template(task.connections, {"params": {"irt_engine": engine}}) == connections
+
+
 def test_parsing_is_cheap_and_loads_no_client_of_anything() -> None:
     """The Dag processor parses the file every half minute, and every task once more."""
     program = f"""

@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulate": {"db", "errors", "progress", "runner", "settings", "cli"},
     "report": {"db", "errors", "irt", "params", "progress", "settings", "runner"},
     "runner": {"db", "errors", "params", "settings"},
-    "jobs": {"db", "errors", "irt", "params", "progress", "report", "runner", "settings"},
+    "clients": {"errors", "progress", "settings"},
+    "jobs": {"clients", "db", "errors", "irt", "params", "progress", "report", "runner", "settings"},
     "demo": {"cli", "db", "errors", "settings"},
     "cli": {"errors", "params", "runner", "settings"},
 }
