@@ -1,0 +1,22 @@
+# Limits on the processes beside the server.
+
+# What a process with all it started holds in memory, in bytes. A process that ends meanwhile counts nothing.
+tree_memory <- function(pid) {
+  memory <- function(handle) tryCatch(ps::ps_memory_info(handle)[["rss"]], error = function(error) 0)
+  tryCatch(
+    {
+      root <- ps::ps_handle(pid)
+      sum(memory(root), vapply(ps::ps_children(root, recursive = TRUE), memory, 0))
+    },
+    error = function(error) 0
+  )
+}
+
+# Child processes find the packages that the server found, and one core each.
+child_environment <- function() {
+  c(
+    callr::rcmd_safe_env(),
+    OMP_NUM_THREADS = "1", OPENBLAS_NUM_THREADS = "1", MKL_NUM_THREADS = "1",
+    TZ = "UTC", LC_MESSAGES = "C", LANGUAGE = "en"
+  )
+}
