@@ -100,7 +100,7 @@ answer <- function(endpoint, body) {
     {
       input <- check_body(endpoint$fields, body)
       computed <- compute(endpoint$run, input, function(fraction = NA, note = "") invisible())
-      envelope(computed$result, if (!is.null(computed$error)) list(computed$error))
+      if (is.null(computed$error)) envelope(computed$result) else envelope(errors = list(computed$error))
     },
     irtcommon_refusal = function(refusal) envelope(errors = refusal$errors)
   )
