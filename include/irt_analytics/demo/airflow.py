@@ -5,7 +5,6 @@ import importlib.metadata
 import io
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -22,19 +21,17 @@ import psutil
 
 from irt_analytics.demo.place import Place, write_private
 from irt_analytics.demo.postgres import Postgres
+from irt_analytics.demo.processes import HOST, Started, end, free_port, spawn, tail
 from irt_analytics.errors import ConfigurationError, PipelineError
 
 DAG_ID = "irt_analytics_daily"
 USER = "admin"
 DATABASE = "airflow"
-HOST = "127.0.0.1"
 #: What runs a Dag; the web UI is one of the API server's pages.
 SERVICES = ("api-server", "scheduler", "dag-processor")
 #: Nothing here defers, but without it the UI's front page shows a part of Airflow as sick.
 UI_SERVICES = (*SERVICES, "triggerer")
 START_SECONDS = 120.0
-STOP_SECONDS = 2.0
-LOG_LINES = 15
 
 Json = dict[str, Any]
 
@@ -50,22 +47,10 @@ class UnreachableError(AirflowError):
 
 
 @dataclass(frozen=True)
-class Service:
-    """A process that was started here; its creation time tells it from a later process of the same id."""
+class Service(Started):
+    """A process of Airflow."""
 
-    name: str
-    pid: int
-    created: float
-    port: int
     scheduled: bool
-
-    def process(self) -> psutil.Process | None:
-        """The process, if it still runs."""
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            if process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE:
-                return process
-        return None
 
 
 class Airflow:
@@ -118,13 +103,13 @@ class Airflow:
             else:
                 port = kept
         if port is None:
-            port = _free_port()
+            port = free_port()
         elif not running:
             _require_free(port)
         stale = [
             service for service in running.values() if service.name == "scheduler" and service.scheduled != scheduled
         ]
-        _end(stale)
+        end(stale)
         self._configure(postgres, port)
         self._migrate(postgres)
         services = [service for service in running.values() if service not in stale]
@@ -137,7 +122,7 @@ class Airflow:
     def stop(self) -> list[str]:
         """Stop the services and return the names of those that ran."""
         running = self.running()
-        _end(list(running.values()))
+        end(list(running.values()))
         self._state.unlink(missing_ok=True)
         return list(running)
 
@@ -146,17 +131,8 @@ class Airflow:
         if name in ("scheduler", "triggerer"):
             command.append("--skip-serve-logs")  # the API server reads the files; nothing need listen for them
         environment = self._environment() | {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(scheduled)}
-        with self._service_log(name).open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=self.place.root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Service(name, process.pid, psutil.Process(process.pid).create_time(), port, scheduled)
+        pid, created = spawn(command, environment=environment, folder=self.place.root, log=self._service_log(name))
+        return Service(name, pid, created, port, scheduled)
 
     def _remember(self, services: list[Service]) -> None:
         write_private(self._state, json.dumps([asdict(service) for service in services]))
@@ -230,7 +206,7 @@ class Airflow:
                 command, env=self._environment(), stdout=output, stderr=subprocess.STDOUT, check=False
             )
         if ended.returncode:
-            raise AirflowError(f"airflow db migrate failed:\n{_tail(log)}\nIts log is {self.place.relative(log)}")
+            raise AirflowError(f"airflow db migrate failed:\n{tail(log)}\nIts log is {self.place.relative(log)}")
         postgres.label(DATABASE, done)
 
     def write_connections(self, connections: Mapping[str, Json]) -> None:
@@ -257,7 +233,7 @@ class Airflow:
             for name in SERVICES:
                 if name not in running:
                     log = self._service_log(name)
-                    raise AirflowError(f"airflow {name} ended:\n{_tail(log)}\nIts log is {self.place.relative(log)}")
+                    raise AirflowError(f"airflow {name} ended:\n{tail(log)}\nIts log is {self.place.relative(log)}")
             try:
                 client = client or self._connect()
                 if client.ready(since):
@@ -363,16 +339,6 @@ class Client:
         return tasks
 
 
-def _tail(log: Path, lines: int = LOG_LINES) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def _require_free(port: int) -> None:
     try:
         with socket.socket() as probe:
@@ -392,18 +358,3 @@ def _holder(port: int) -> str:
                 command = " ".join(psutil.Process(connection.pid).cmdline())
                 return f" by process {connection.pid} ({command[:80]})"
     return " (by a process of another user, or a container: `ss -ltnp` as root names it)"
-
-
-def _end(services: list[Service]) -> None:
-    """End services with all that they started: SIGTERM, and after a while SIGKILL to the whole session."""
-    ending = [process for service in services if (process := service.process()) is not None]
-    trees = {process.pid: [process, *process.children(recursive=True)] for process in ending}
-    for process in ending:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    psutil.wait_procs(ending, timeout=STOP_SECONDS)
-    left = [process for tree in trees.values() for process in tree if process.is_running()]
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=STOP_SECONDS)
