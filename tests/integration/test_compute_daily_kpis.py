@@ -190,6 +190,23 @@ def test_a_session_over_midnight_counts_with_its_part_in_the_window(settings: Se
     )  # the first session has one answer in the window and no start: it has no length
 
 
+def test_times_and_hints_that_cannot_be_count_as_not_recorded(settings: Settings) -> None:
+    """check_attempts tolerates one such answer in a thousand; it must not end everybody's run, nor be a rapid one."""
+    day = date(2026, 2, 27)
+    odd = session("odd", "s", day, ["10:00:00"], started_at=at(day + timedelta(1)), response_time_ms=-5_000, hints=-9)
+    plain = session("plain", "s", day, ["10:00:00"])
+    write_answers(settings, odd)
+    write_answers(settings, plain)
+    publish(settings, {odd[0]["item_id"]: TEN_SECONDS}, SUNDAY)
+    run(settings, SUNDAY)
+    found, expected = row(settings, "odd"), row(settings, "plain")
+    for column in ("a_t", "a_t_lower", "a_t_upper", "a_t_dropped", "i_t_n", "e_t_reason"):
+        assert found[column] == expected[column]
+    assert (found["i_t_n"], found["e_t_reason"]) == (1, "response times are not recorded")
+    with db.connect(settings) as connection:
+        assert connection.execute("select exclusions from job_run").fetchall() == [([],)]
+
+
 # --- E_t -------------------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +377,27 @@ def test_growth_worked_out_by_hand(settings: Settings) -> None:
     few = row(settings, "bob")
     assert few["i_t"] is None
     assert few["i_t_reason"] == "fewer than 5 first attempts in the recent or the previous fortnight"
+
+
+def test_answers_that_say_nothing_of_growth_are_null_with_their_reason(settings: Settings) -> None:
+    """Far too hard items one fortnight, far too easy ones the next: one such learner must not end everybody's run.
+
+    At the ability between the two, a = 4 and b = +-3.5 leave 5 a^2 e^-14 of information each: an error of 173.
+    """
+    answers: list[dict[str, Any]] = []
+    bank: dict[str, BankItem] = {}
+    for day, b, correct in ((SUNDAY, -3.5, True), (SUNDAY - timedelta(14), 3.5, False)):
+        for number in range(5):
+            item = f"{day}-{number}"
+            answers.append({"student_id": "ann", "item_id": item, "correct": correct, "completed_at": at(day)})
+            bank[item] = BankItem(4.0, b, None)
+    write_answers(settings, answers)
+    publish(settings, bank, SUNDAY)
+    run(settings, SUNDAY)
+    found = row(settings, "ann")
+    assert found[["i_t", "i_t_raw", "i_t_se", "i_t_lower"]].isna().all()
+    assert found["i_t_n"] == 10
+    assert found["i_t_reason"] == "the answers of the two fortnights say too little of ability"
 
 
 def test_growth_in_accuracy_where_items_are_not_calibrated(settings: Settings) -> None:

@@ -124,6 +124,18 @@ def test_daily_features_by_hand(settings: Settings) -> None:
     assert reconstructed == {day: day < WEDNESDAY for day in reconstructed}
 
 
+def test_negative_times_and_hints_count_as_not_recorded(settings: Settings) -> None:
+    """check_attempts tolerates one such answer in a thousand; it must not end everybody's run."""
+    publish(settings)
+    impossible = attempt("ann", "i0", at("2026-01-28"), True, topic_id="x", response_time_ms=-1, hints=-1)
+    possible = attempt("ann", "i1", at("2026-01-28"), True, topic_id="y", response_time_ms=0, hints=0)
+    write_log(settings, [impossible, possible])
+    assert run(settings, "features_backfill", WEDNESDAY) == 0
+    found = {topic: numbers for _, topic, _, *numbers in features(settings, "avg_time_ms", "rt_median_ms", "hints")}
+    assert pd.isna(pd.Series(found["x"], dtype=object)).all()
+    assert found["y"] == [0.0, 0.0, 0]
+
+
 def test_weekly_theta_is_that_of_direct_integration(settings: Settings) -> None:
     """Growth models take y and v as data: their prior must be the published one, and be taken out exactly."""
     mu0, sd0 = 0.4, 1.3

@@ -17,6 +17,9 @@ Ints = npt.NDArray[np.int64]
 FORTNIGHT_DAYS = 14
 #: Answers that growth needs in each fortnight.
 ANSWERS_A_FORTNIGHT = 5
+#: Standard error of growth, in units of theta, from which on answers say nothing of it: those to items far below the
+#: learner in one fortnight and far above in the other, or to items that hardly separate learners.
+USELESS_ERROR = 10.0
 
 #: Learners needed before the cohort's growth is estimated rather than assumed.
 MIN_LEARNERS = 20
@@ -61,7 +64,7 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
     Returns:
         DataFrame, one row a learner and week with an answer in either fortnight: learner, week (position in
         `last_days`), n (answers in both), raw (the difference, units of theta) and se; NaN where a fortnight has fewer
-        than `ANSWERS_A_FORTNIGHT`.
+        than `ANSWERS_A_FORTNIGHT`, or where se would be `USELESS_ERROR` or more, which `useless` says.
     """
     in_order = np.lexsort((answers["item"], answers["learner"], answers["day"]))
     item, day, correct = (answers[name][in_order] for name in ("item", "day", "correct"))
@@ -102,6 +105,8 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
             in_window = np.bincount(learner[rows], of_answer, minlength=len(learners))
             squared_error[ready] += 1 / in_window[ready]
 
+    useful = error < USELESS_ERROR**2
+    raw = np.where(useful, theta[recent] - theta[previous], np.nan)
     n = counts[recent] + counts[previous]
     week, who = np.nonzero(n)
     return pd.DataFrame(
@@ -109,8 +114,9 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
             "learner": learners[who],
             "week": week,
             "n": n[week, who],
-            "raw": np.where(both, theta[recent] - theta[previous], np.nan)[week, who],
-            "se": np.sqrt(error)[week, who],
+            "raw": raw[week, who],
+            "se": np.sqrt(np.where(useful, error, np.nan))[week, who],
+            "useless": (both & ~useful)[week, who],
         }
     )
 

@@ -39,6 +39,8 @@ OTHERS_AN_ITEM = 5
 ANSWERS_A_LONG_WINDOW = 15
 #: Items that resolution needs.
 ITEMS_TRIED_AGAIN = 5
+#: Why growth is null where the answers are enough in number.
+USELESS_GROWTH = "the answers of the two fortnights say too little of ability"
 
 _SCORED_ANSWER = {"learner": pa.int32(), "item": pa.int32(), "day": pa.int32(), "correct": pa.int8()}
 
@@ -110,6 +112,7 @@ def _growth_in_theta(
             progress.advance()
     growth = pd.concat(parts).sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
     growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
+    growth["reason"] = np.where(growth.pop("useless"), USELESS_GROWTH, None)
     shrunk = [_shrink(rows) for _, rows in growth.dropna(subset="raw").groupby("week_start")]
     return growth.join(pd.concat(shrunk)) if shrunk else growth
 

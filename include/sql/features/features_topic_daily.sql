@@ -3,6 +3,7 @@
 -- theta of a day in as_of's week is that of as_of. A day of an earlier week, which only a run that fills in missing
 -- days writes, has the theta of its week's end (past_theta; without a topic, the learner's overall). improvement
 -- compares the day's share correct with that of the 28 days before, from days in the topic before first_date too.
+-- Negative times and numbers of hints count as not recorded.
 insert into features_topic_daily (
     tenant_id,
     user_id,
@@ -27,8 +28,8 @@ with answers as (
         topic_id,
         (completed_at at time zone 'UTC')::date as date,
         correct,
-        response_time_ms,
-        hints
+        case when response_time_ms >= 0 then response_time_ms end as response_time_ms,
+        case when hints >= 0 then hints end as hints
     from attempt
     where
         tenant_id = %(tenant_id)s

@@ -1,5 +1,5 @@
 -- One row an answer within [first_day, as_of]. began_at: when the item was shown, null where it cannot be known. hints:
--- null where not recorded. session: the platform's, or where it records none a stretch of answers without a pause of
+-- null where not recorded. A start after the answer, a negative time or number of hints counts as not recorded. session: the platform's, or where it records none a stretch of answers without a pause of
 -- over 30 minutes. outcome: whether the answer is right, null where it is no evidence (timed out or rapid).
 create temporary table kpi_answer on commit drop as
 with answer as (
@@ -8,14 +8,21 @@ with answer as (
         attempt.item_id,
         attempt.completed_at,
         coalesce(
-            attempt.started_at, attempt.completed_at - attempt.response_time_ms * interval '1 millisecond'
+            case when attempt.started_at <= attempt.completed_at then attempt.started_at end,
+            case when attempt.response_time_ms >= 0
+                then attempt.completed_at - attempt.response_time_ms * interval '1 millisecond'
+            end
         ) as began_at,
-        coalesce(attempt.hints, attempt.hint_used::int) as hints,
+        coalesce(case when attempt.hints >= 0 then attempt.hints end, attempt.hint_used::int) as hints,
         attempt.session_id,
         case
             when not (
                 coalesce(attempt.timed_out, false)
-                or coalesce(attempt.response_time_ms < %(rapid_share)s * kpi_bank.median_time_ms, false)
+                or coalesce(
+                    attempt.response_time_ms >= 0
+                    and attempt.response_time_ms < %(rapid_share)s * kpi_bank.median_time_ms,
+                    false
+                )
             ) then attempt.correct
             when %(invalid_answers)s = 'wrong' then false
         end as outcome

@@ -11,7 +11,11 @@ with judged as (
         first_attempt.response_time_ms,
         kpi_bank.median_time_ms,
         coalesce(first_attempt.timed_out, false) as timed_out,
-        coalesce(first_attempt.response_time_ms < %(rapid_share)s * kpi_bank.median_time_ms, false) as rapid
+        coalesce(
+            first_attempt.response_time_ms >= 0
+            and first_attempt.response_time_ms < %(rapid_share)s * kpi_bank.median_time_ms,
+            false
+        ) as rapid
     from first_attempts(%(tenant_id)s, %(first_day)s::date, %(as_of)s::date) as first_attempt
     join kpi_learner on kpi_learner.user_id = first_attempt.student_id
     left join kpi_bank on kpi_bank.item_id = first_attempt.item_id
@@ -22,7 +26,7 @@ select
     item,
     item_id,
     day,
-    response_time_ms is not null as timed,
+    coalesce(response_time_ms >= 0, false) as timed,
     timed_out,
     rapid,
     case

@@ -57,7 +57,7 @@ select
     coalesce(growth.n, 0),
     case when growth.value is not null then growth.source end,
     case when growth.value is null
-        then 'fewer than 5 first attempts in the recent or the previous fortnight'
+        then coalesce(growth.reason, 'fewer than 5 first attempts in the recent or the previous fortnight')
     end,
     growth.raw,
     growth.se,
