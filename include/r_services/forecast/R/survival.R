@@ -66,10 +66,14 @@ fit_survival <- function(rows, scored, horizon = 14, ridge = 1, progress = funct
 }
 
 check_follow_up <- function(rows) {
-  late <- which(rows$time > -rows$landmark + 1e-6)
-  if (length(late) > 0) {
-    row <- rows[late[1], ]
-    stop(sprintf("row %d: time %g from landmark %d lies after as_of", late[1], row$time, row$landmark))
+  to_as_of <- -rows$landmark
+  wrong <- which(ifelse(rows$event == 1, rows$time > to_as_of, rows$time != to_as_of))
+  if (length(wrong) > 0) {
+    row <- rows[wrong[1], ]
+    stop(sprintf(
+      "row %d: landmark %d, event %d, time %g; expected a time of at most %d for activity, of %d without",
+      wrong[1], row$landmark, row$event, row$time, -row$landmark, -row$landmark
+    ))
   }
 }
 
@@ -164,48 +168,55 @@ standardise <- function(rows, design) {
 #' products of their influences. A learner's influence on the coefficients is the score residual times the inverse of
 #' the penalised information (Lin and Wei, 1989); on the baseline of Breslow (1974) it is the learner's martingale
 #' increments over the sums at risk, less what the influence on the coefficients takes along (Reid and Crepeau, 1985).
-#' Sums by learner as in Lee, Wei and Amato (1992).
+#' Sums by learner as in Lee, Wei and Amato (1992). They are taken here because coxph's own, with a cluster term, take
+#' a time that grows with rows times distinct times.
 #' @noRd
 fit_cox <- function(rows, design, horizon, ridge) {
   x <- standardise(rows, design)
-  data <- list(time = rows$time, event = rows$event, x = x, learner = rows$learner, theta = ridge)
+  data <- list(time = rows$time, event = rows$event, x = x, theta = ridge)
   fit <- survival::coxph(
     survival::Surv(time, event) ~ ridge(x, theta = theta, scale = FALSE),
-    data = data, cluster = learner, ties = "breslow"
+    data = data, ties = "breslow"
   )
   beta <- unname(stats::coef(fit))
-  baseline <- cumulative_baseline(x, beta, rows$time, rows$event, horizon)
-  on_beta <- matrix(stats::residuals(fit, type = "dfbeta", collapse = rows$learner), ncol = length(beta))
-  on_baseline <- rowsum(baseline$influence, rows$learner) - on_beta %*% baseline$slope
+  path <- hazard_path(x, beta, rows$time, rows$event, horizon)
+  on_beta <- rowsum(path$score, rows$learner) %*% fit$var
+  on_baseline <- rowsum(path$influence, rows$learner) - on_beta %*% path$slope
   list(
     design = design,
     coefficients = beta,
-    cumulative_hazard = baseline$cumulative_hazard,
-    variance = crossprod(cbind(on_baseline / baseline$cumulative_hazard, on_beta))
+    cumulative_hazard = path$cumulative_hazard,
+    variance = crossprod(cbind(on_baseline / path$cumulative_hazard, on_beta))
   )
 }
 
-#' Breslow's cumulative baseline hazard at the horizon
+#' Breslow's cumulative baseline hazard, and each row's part in it and in the coefficients' score
 #'
-#' @return A list: the hazard, minus its gradient by the coefficients (`slope`), and the influence on it of each row, the
-#'   coefficients held fixed.
+#' @return A list: `cumulative_hazard` at the horizon, minus its gradient by the coefficients (`slope`), the `influence`
+#'   of each row on it, the coefficients held fixed, and the `score` residuals, rows x coefficients.
 #' @noRd
-cumulative_baseline <- function(x, beta, time, event, horizon) {
+hazard_path <- function(x, beta, time, event, horizon) {
   weight <- drop(exp(x %*% beta))
-  counted <- event == 1 & time <= horizon
-  event_times <- sort(unique(time[counted]))
+  event_times <- sort(unique(time[event == 1]))
   by_time <- order(time)
   first_at_risk <- match(event_times, time[by_time])
   at_risk <- function(values) rev(cumsum(rev(values[by_time])))[first_at_risk]
   total <- at_risk(weight)
-  hazard <- tabulate(match(time[counted], event_times), length(event_times)) / total
-  mean_x <- vapply(seq_along(beta), function(j) at_risk(weight * x[, j]) / total, numeric(length(event_times)))
+  hazard <- tabulate(match(time[event == 1], event_times), length(event_times)) / total
+  mean_x <- apply(weight * x, 2, at_risk) / total
+  mean_x <- matrix(mean_x, ncol = ncol(x))
   passed <- findInterval(time, event_times)
-  own <- ifelse(counted, 1 / total[pmax(passed, 1)], 0)
+  passed_sum <- function(values) c(0, cumsum(values))[passed + 1]
+  at_event <- pmax(passed, 1)
+  score <- event * (x - mean_x[at_event, , drop = FALSE]) -
+    weight * (x * passed_sum(hazard) - apply(mean_x * hazard, 2, passed_sum))
+  within <- event_times <= horizon
+  counted <- event == 1 & time <= horizon
   list(
-    cumulative_hazard = sum(hazard),
-    slope = colSums(matrix(mean_x, ncol = length(beta)) * hazard),
-    influence = own - weight * c(0, cumsum(hazard / total))[passed + 1]
+    cumulative_hazard = sum(hazard[within]),
+    slope = colSums(mean_x[within, , drop = FALSE] * hazard[within]),
+    influence = counted / total[at_event] - weight * passed_sum(within * hazard / total),
+    score = score
   )
 }
 
