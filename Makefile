@@ -1,7 +1,7 @@
 # Every command that people use; each is a thin call of a tested program.
 # PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down trigger psql test lint bench prove lock
+.PHONY: help demo up down trigger psql r-services test lint bench prove lock
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -36,6 +36,10 @@ trigger: ## run another day of the last demo's data: AS_OF=YYYY-MM-DD
 psql: ## open the last demo's database
 	@tools/setup
 	@$(analytics) demo psql
+
+r-services: ## start the four R services on free loopback ports; says where their tokens are
+	@tools/setup
+	@$(analytics) demo services
 
 test: ## linters, types and every lane of tests, each with its time
 	@tools/setup dev

@@ -20,6 +20,7 @@ from irt_analytics.demo.dataset import TENANT, Dataset, Span, own_log, provide, 
 from irt_analytics.demo.follow import Outcome, follow
 from irt_analytics.demo.place import Place, write_private
 from irt_analytics.demo.postgres import Postgres
+from irt_analytics.demo.services import PACKAGES, Services
 from irt_analytics.demo.summary import Summary, summarise
 from irt_analytics.errors import ConfigurationError, TemporaryError, Terminated
 
@@ -83,12 +84,28 @@ def up(port: int | None) -> None:
         _serve(airflow, postgres, days, as_of, port)
 
 
+@command.command("services", context_settings=HELP)
+def services() -> None:
+    """Start the R services, and say where they listen and where their tokens are."""
+    place = Place.find()
+    with place.only_one(), _terminable():
+        started = Services.start(place)
+    for name in PACKAGES:
+        running = started.running.get(name)
+        _echo(f"  r-{name + '-plumber':<18}{running.url if running else f'unavailable: {started.unavailable[name]}'}")
+    _echo(f"Their tokens are in {place.relative(started.state)}.  make down stops them.")
+
+
 @command.command("down", context_settings=HELP)
 def down() -> None:
     """Stop the processes that `up` and `run` left running."""
     place = Place.find()
     with place.only_one():
-        stopped = [*Airflow(place).stop(), *(["postgres"] if Postgres.stop(place.postgres) else [])]
+        stopped = [
+            *Airflow(place).stop(),
+            *Services(place).stop(),
+            *(["postgres"] if Postgres.stop(place.postgres) else []),
+        ]
     click.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
