@@ -112,7 +112,7 @@ def _growth_in_theta(
             progress.advance()
     growth = pd.concat(parts).sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
     growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
-    growth["reason"] = np.where(growth.pop("useless"), USELESS_GROWTH, None)
+    growth["reason"] = growth.pop("useless").map({True: USELESS_GROWTH})
     shrunk = [_shrink(rows) for _, rows in growth.dropna(subset="raw").groupby("week_start")]
     return growth.join(pd.concat(shrunk)) if shrunk else growth
 
