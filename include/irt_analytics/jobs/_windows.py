@@ -16,24 +16,35 @@ from irt_analytics.runner import JobContext
 PLANNER = {"work_mem": "128MB", "enable_nestloop": "off"}
 
 
-def prepare_answers(context: JobContext, first_day: date) -> None:
-    """Make kpi_learner, kpi_bank, kpi_answer, kpi_session_day and kpi_first_attempt for [first_day, as_of]."""
+def prepare_answers(
+    context: JobContext, first_day: date, *, bank_day: date | None = None, first_attempts: bool = True
+) -> None:
+    """Make kpi_learner, kpi_bank, kpi_answer, kpi_session_day and kpi_first_attempt for [first_day, as_of].
+
+    Args:
+        context: the job's.
+        first_day: first UTC day of the window.
+        bank_day: the bank is the one published as of this day; as_of by default.
+        first_attempts: whether kpi_first_attempt is made.
+    """
     for setting, value in PLANNER.items():
         context.connection.execute("select set_config(%s, %s, true)", (setting, value))
     days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
     evidence = {"rapid_share": RAPID_SHARE, "invalid_answers": context.params.invalid_answers}
     steps: dict[str, dict[str, Any]] = {
         "learner": days,
-        "bank": {"tenant_id": context.tenant, "as_of": context.as_of},
+        "bank": {"tenant_id": context.tenant, "as_of": bank_day or context.as_of},
         "answer": days | evidence,
         "session_day": {},
-        "first_attempt": days | evidence,
     }
+    if first_attempts:
+        steps["first_attempt"] = days | evidence
     with track("windows prepared", len(steps)) as progress:
         for name, params in steps.items():
             create(context, f"kpis/create_{name}", f"kpi_{name}", **params)
             progress.advance(1, name)
-    db.execute(context.connection, "kpis/index_first_attempt")
+    if first_attempts:
+        db.execute(context.connection, "kpis/index_first_attempt")
 
 
 def create(context: JobContext, statement: str, table: str, **params: Any) -> None:

@@ -1,0 +1,189 @@
+"""S: the probability that a learner stays away for the 14 days after as_of, from a Cox model of weekly landmarks.
+
+A landmark is the end of a past day; its rows are the learners active in the 28 days before, with covariates from those
+days only and the time to the next answer, censored at as_of. r-forecast-plumber fits, evaluates on later landmarks and
+scores.
+"""
+
+import hashlib
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from irt_analytics import clients, db
+from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitRequest, SurvivalFitResult
+from irt_analytics.errors import Skip
+from irt_analytics.jobs._growth import Z95
+from irt_analytics.jobs._windows import create, prepare_answers
+from irt_analytics.jobs.compute_daily_kpis import ITEMS_TRIED_AGAIN
+from irt_analytics.progress import track
+from irt_analytics.runner import Job, JobContext
+
+HORIZON_DAYS = 14
+#: Days before a landmark, its own among them, that covariates come from.
+COVARIATE_DAYS = 28
+#: From the log's first day to as_of: covariates of a first landmark, outcomes to learn from, outcomes to be judged by.
+DAYS_NEEDED = COVARIATE_DAYS - 1 + 2 * HORIZON_DAYS
+#: Above this number of learners a random sample of them is fitted; every active learner is scored.
+LEARNERS_FITTED = 50_000
+#: A normal prior with mean 0 and this precision on each log hazard ratio of a standardised covariate.
+RIDGE = 1.0
+#: From this risk on a learner is flagged: staying away is at least as likely as coming back.
+AT_RISK = 0.5
+
+COVARIATES = ("sessions", "mean_gap", "days_since_last", "answers", "r_t")
+
+
+def run(context: JobContext) -> None:
+    """Write survival_fit_meta and survival_risk of the day, and s of weekly_kpi.
+
+    Raises:
+        Skip: the log is too short or too uniform for the model, or there is no service; survival_fit_meta says why.
+    """
+    try:
+        _fit(context)
+    except Skip as skip:
+        _save_skip(context, str(skip))
+        raise Skip(str(skip), keep_writes=True) from skip
+
+
+def _fit(context: JobContext) -> None:
+    landmarks = _landmarks(context)
+    service = clients.address(context.settings, "forecast")
+    fitted, scored = _load(context, landmarks)
+    if scored.empty:
+        raise Skip(f"no learner answered in the {COVARIATE_DAYS} days up to {context.as_of}")
+    request = SurvivalFitRequest(
+        **{name: _values(fitted[name]) for name in ("learner", "landmark", "time", "event", *COVARIATES)},
+        **{f"scored_{name}": _values(scored[name]) for name in COVARIATES},
+        horizon_days=HORIZON_DAYS,
+        ridge=RIDGE,
+    )
+
+    async def fit() -> SurvivalFitResult:
+        async with clients.RForecastClient(service) as client:
+            return await client.fit_survival(request)
+
+    result = clients.run(fit)
+    if not len(scored) == len(result.risk) == len(result.risk_lower) == len(result.risk_upper):
+        raise RuntimeError(f"{service.label} was sent {len(scored)} learners to score and returned {len(result.risk)}")
+    _save(context, _run_id(context, request.body()), fitted, scored, result)
+
+
+def _landmarks(context: JobContext) -> list[date]:
+    """Weekly landmarks of the window, oldest first, and as_of; each with its covariate days inside the log."""
+    first_answer = db.read_frame(context.connection, "calibration/first_answer", tenant_id=context.tenant)["day"][0]
+    if pd.isna(first_answer) or first_answer > context.as_of:
+        raise Skip(f"no answer up to {context.as_of}")
+    days = (context.as_of - first_answer).days
+    if days < DAYS_NEEDED:
+        raise Skip(
+            f"the log covers {days} days, from {first_answer} to {context.as_of}; the churn model needs {DAYS_NEEDED}: "
+            f"{COVARIATE_DAYS - 1} before a first landmark, {HORIZON_DAYS} to learn from and {HORIZON_DAYS} to be "
+            "judged by"
+        )
+    reach = min(context.params.survival_window_days, days - COVARIATE_DAYS + 1)
+    return [context.as_of - timedelta(weeks=weeks) for weeks in range(reach // 7, -1, -1)]
+
+
+def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows to fit and learners to score.
+
+    Items' median times, which tell rapid answers in R_t, are those published as of the first landmark: later ones
+    rest on answers that came after the landmarks.
+    """
+    first_day = landmarks[0] - timedelta(days=COVARIATE_DAYS - 1)
+    prepare_answers(context, first_day, bank_day=landmarks[0], first_attempts=False)
+    with track("learners at landmarks", 2) as progress:
+        create(context, "kpis/create_week", "kpi_week", week_starts=landmarks, last_days=landmarks)
+        create(context, "kpis/r_t", "kpi_r_t", z=Z95, items_needed=ITEMS_TRIED_AGAIN)
+        progress.advance(1, "R_t")
+        create(context, "survival/create_row", "survival_row")
+        progress.advance(1, "rows")
+    fitted = db.read_frame(context.connection, "survival/fitted", as_of=context.as_of, learners_fitted=LEARNERS_FITTED)
+    scored = db.read_frame(context.connection, "survival/scored", as_of=context.as_of)
+    context.record.read("landmark rows", len(fitted))
+    context.record.read("learners", len(scored))
+    return fitted, scored
+
+
+def _values(column: "pd.Series[Any]") -> list[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _run_id(context: JobContext, body: bytes) -> str:
+    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()[:32]
+
+
+def _save(
+    context: JobContext, run_id: str, fitted: pd.DataFrame, scored: pd.DataFrame, result: SurvivalFitResult
+) -> None:
+    learners = int(fitted["learners"].iloc[0])
+    sampled = learners > LEARNERS_FITTED
+    context.record.exclude(
+        "learners outside the fitted sample", max(0, learners - LEARNERS_FITTED), "all active ones are scored"
+    )
+    meta = {
+        "run_id": run_id,
+        "status": "success",
+        **result.model_dump(include={"horizon_days", "n_learners", "n_landmarks", "n_rows", "n_events", "baseline"}),
+        "sampled": sampled,
+        "sample": {"learners": LEARNERS_FITTED, "of": learners, "by": "least md5 of user_id"} if sampled else None,
+        "covariates": _records(result.covariates),
+        "dropped": _records(result.dropped),
+        "evaluation": _evaluation(result.evaluation),
+        "engine_versions": result.engine_versions,
+        "warnings": result.warnings,
+        "parameters": context.params.model_dump() | {"ridge": result.ridge},
+    }
+    risk = pd.DataFrame(
+        {
+            "user_id": scored["user_id"],
+            "run_id": run_id,
+            "week_start": context.as_of - timedelta(days=context.as_of.weekday()),
+            "risk": result.risk,
+            "risk_lower": result.risk_lower,
+            "risk_upper": result.risk_upper,
+            "days_since_last": scored["days_since_last"],
+            "last_active": [context.as_of - timedelta(days=days) for days in scored["days_since_last"].tolist()],
+            "n_answers": scored["answers"],
+            "at_risk": [risk >= AT_RISK for risk in result.risk],
+        }
+    )
+    _replace(context, meta, risk, reason=None)
+
+
+def _save_skip(context: JobContext, reason: str) -> None:
+    """Record that the day has no risks, and take away what an earlier try left."""
+    meta = {
+        "run_id": _run_id(context, reason.encode()),
+        "status": "skipped",
+        "reason": reason,
+        "horizon_days": HORIZON_DAYS,
+        "parameters": context.params.model_dump() | {"ridge": RIDGE},
+    }
+    _replace(context, meta, pd.DataFrame({"user_id": pd.Series(dtype="str")}), reason=reason)
+
+
+def _replace(context: JobContext, meta: dict[str, Any], risk: pd.DataFrame, *, reason: str | None) -> None:
+    day = {"tenant_id": context.tenant, "as_of": context.as_of}
+    for table, frame in (("survival_fit_meta", pd.DataFrame([meta])), ("survival_risk", risk)):
+        context.record.wrote(table, db.replace(context.connection, table, frame, **day))
+    context.record.wrote("weekly_kpi", db.execute(context.connection, "survival/save_kpi", reason=reason, **day))
+
+
+def _evaluation(evaluation: SurvivalEvaluation) -> dict[str, Any]:
+    known = evaluation.model_dump(exclude_none=True)
+    if evaluation.calibration is not None:
+        known["calibration"] = _records(evaluation.calibration)
+    return known
+
+
+def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+JOB = Job(name="fit_survival_churn", run=run)
