@@ -17,9 +17,9 @@ tolerance_pirls <- 1e-10
 #' `week + (week | learner) + (1 | topic) + (1 | item)` plus the offset: maximum likelihood by the Laplace
 #' approximation (`lme4::glmer` with `nAGQ = 1` and the optimiser `nloptwrap`; Bates et al., 2015).
 #'
-#' @param rows A data.frame: `learner`, `topic` (texts), `week` (number), `correct`, `answers` (whole numbers, correct at
-#'   most answers), and optionally `item` (text; `(1 | item)` is then in the model) and `offset` (log-odds, entered with
-#'   coefficient 1).
+#' @param rows A data.frame: `learner`, `topic` (texts), `week` (number), `correct`, `answers` (whole numbers, correct
+#'   at most answers), and optionally `item` (text; `(1 | item)` is then in the model) and `offset` (log-odds, entered
+#'   with coefficient 1).
 #' @param level Confidence level of the Wald intervals.
 #' @param progress `function(fraction, note)`; the note counts evaluations of the deviance. How many a fit needs is not
 #'   known beforehand, so the fraction is `NA`.
@@ -150,7 +150,8 @@ describe_fit <- function(fit, rows, formula, messages, level) {
 
 describe_fixed <- function(fit, level) {
   estimate <- lme4::fixef(fit)
-  se <- sqrt(diag(as.matrix(stats::vcov(fit))))
+  variance <- diag(as.matrix(stats::vcov(fit)))
+  se <- sqrt(replace(variance, !is.finite(variance) | variance < 0, NA))
   z <- estimate / se
   half <- stats::qnorm((1 + level) / 2) * se
   data.frame(

@@ -5,8 +5,8 @@
 #' are 0, the mean learner's.
 #'
 #' @param coefficients As `fit_glmm()` returns them.
-#' @param rows A data.frame of what to score: `learner`, `week`, `topic` and, optionally, `item` and `offset`. A topic or
-#'   item that the fit did not have counts as the mean one and is named.
+#' @param rows A data.frame of what to score: `learner`, `week`, `topic` and, optionally, `item` and `offset`. A topic
+#'   or item that the fit did not have counts as the mean one and is named.
 #' @param answers A data.frame of the learners' answers, as `fit_glmm()` takes them; no column where there are none.
 #' @return A list: `log_odds` of a right answer, its standard error `se` given the coefficients, and `probability` for
 #'   each row; `learners` (learner, intercept, slope: the learner's deviations, their standard errors and correlation,
@@ -14,7 +14,8 @@
 #' @export
 predict_glmm <- function(coefficients, rows, answers = data.frame()) {
   if (length(answers)) check_answers(answers)
-  between <- with(coefficients, matrix(c(intercept_variance, covariance, covariance, slope_variance), 2))
+  variances <- c(coefficients$intercept_variance, coefficients$slope_variance)
+  between <- diag(variances) + coefficients$covariance * (1 - diag(2))
   if (det(between) < -1e-12 * max(between)^2) {
     irtcommon::fail("invalid_field", sprintf(
       "covariance: is %.15g; expected one that %.15g and %.15g can have",
