@@ -23,12 +23,13 @@ ROOT = Path(__file__).parents[2]
 DAG = "/dags/irt_analytics_daily"
 PASSWORD = "correct-horse-battery"
 DONE = {"success", "failed", "upstream_failed", "skipped", "removed"}
+BRANCHES = ["cluster_segments"]
 JOBS = [
     "prepare_schema",
     "mirt_calibrate",
     "features_backfill",
     "compute_daily_kpis",
-    "cluster_segments",
+    *BRANCHES,
     "generate_weekly_report",
 ]
 TODAY = datetime.now(UTC).date()
@@ -129,6 +130,10 @@ def connections(postgres_url: str, database: str, reports: Path) -> dict[str, An
             "schema": database,
         },
         "report_store": {"conn_type": "generic", "extra": {"url": reports.as_uri()}},
+        **{
+            f"r_{name}": {"conn_type": "http", "host": "127.0.0.1", "port": 1, "password": f"{PASSWORD}-{name}"}
+            for name in ("glmm", "forecast", "brms")
+        },
     }
 
 
@@ -171,7 +176,9 @@ def test_scheduled_run_looks_at_yesterday_and_so_does_its_rerun(runs: Runs) -> N
     state, tasks, _ = runs.finish(run_id)
     assert state == "success", tasks
     yesterday = (due.date() - timedelta(days=1)).isoformat()
-    assert [call["job"] for call in runs.calls(run_id)] == JOBS
+    called = [call["job"] for call in runs.calls(run_id)]
+    assert sorted(called) == sorted(JOBS)
+    assert [job for job in called if job not in BRANCHES] == [job for job in JOBS if job not in BRANCHES]
     assert {call["flags"]["as-of"] for call in runs.calls(run_id)} == {yesterday}
 
     runs.call(
@@ -197,12 +204,17 @@ def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_
             "as-of": "2026-01-31",
             "tenant": "default",
             "model": "Rasch",
+            "irt-engine": "native",
             "linking": "stocking_lord",
             "priors": "weak",
             "invalid-answers": "missing",
             "irt-window-days": "30",
             "min-answers-item": "40",
             "min-answers-learner": "5",
+            "survival-window-days": "90",
+            "prophet-weeks": "26",
+            "growth-weeks": "8",
+            "glmm-weeks": "12",
             "segment-weeks": "12",
             "learner-pages": "flagged",
             "report-lang": "ko",
@@ -248,7 +260,7 @@ def test_misspelt_conf_key_is_refused_before_anything_runs(runs: Runs) -> None:
     assert tasks["prepare_schema"] == "failed"
     assert tries["prepare_schema"] == 1, "a typing error was retried"
     assert not runs.calls(run_id)
-    assert "configuration has 'asof'; expected only as_of, invalid_answers" in runs.log(run_id, "prepare_schema")
+    assert "configuration has 'asof'; expected only as_of, glmm_weeks" in runs.log(run_id, "prepare_schema")
 
 
 def test_conf_value_of_the_wrong_kind_is_refused_at_the_trigger(runs: Runs) -> None:
@@ -270,11 +282,13 @@ def test_temporary_failure_is_retried_and_a_refusal_is_not(runs: Runs) -> None:
     assert "exit code 65, refused to publish" in runs.log(run_id, "mirt_calibrate")
 
 
-def test_failed_branch_fails_the_run_and_not_the_report(runs: Runs) -> None:
+def test_failed_branch_fails_the_run_and_neither_report_nor_the_other_branches(runs: Runs) -> None:
     runs.exits("cluster_segments", 1)
     run_id = runs.trigger(as_of="2026-01-31")
     state, tasks, _ = runs.finish(run_id)
-    assert tasks["cluster_segments"] == "failed"
+    assert {branch: tasks[branch] for branch in BRANCHES} == {
+        branch: "failed" if branch == "cluster_segments" else "success" for branch in BRANCHES
+    }
     assert tasks["generate_weekly_report"] == "success"
     assert tasks["all_branches_ok"] == "upstream_failed"
     assert state == "failed"
