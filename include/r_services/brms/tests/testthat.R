@@ -1,0 +1,4 @@
+library(testthat)
+library(irtbrms)
+
+test_check("irtbrms")
