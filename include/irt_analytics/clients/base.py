@@ -234,7 +234,7 @@ class RServiceClient:
         The same request finds the fit that an earlier try of the task has started.
         """
         body = request.body()
-        key = hashlib.sha256(f"{self._service.name} {path}\n".encode() + body).hexdigest()
+        key = idempotency_key(self._service.name, path, body)
         # On its own task: a wait that is cancelled while the service accepts the fit learns whom to cancel.
         accepted = asyncio.create_task(self._send("POST", path, body, {"Idempotency-Key": key}))
         try:
@@ -380,6 +380,11 @@ class RServiceClient:
 
 class _OverdueError(Exception):
     """The time in which a fit is of use is over."""
+
+
+def idempotency_key(name: ServiceName, path: str, body: bytes) -> str:
+    """Return what tells a service that a request is the same as an earlier one."""
+    return hashlib.sha256(f"{name} {path}\n".encode() + body).hexdigest()
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
