@@ -1,6 +1,7 @@
 """Client of r-forecast-plumber: churn by R survival, weekly forecasts by R prophet."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import ClassVar
 
 from irt_analytics.clients.base import FitStatus, Request, Result, RServiceClient, ServiceName
@@ -93,11 +94,88 @@ class SurvivalFitResult(Result):
 
 
 class ProphetFitRequest(Request):
-    """What /prophet/fit is asked."""
+    """Weekly series, a row a series and week.
+
+    Attributes:
+        series: name of the row's series.
+        week: its Monday; a missing week has no row.
+        value: the week's value.
+        se: its standard error.
+        last_week: Monday of the last week known; forecasts begin after it.
+        horizon: weeks forecast.
+        level: share of weeks that the intervals are to hold.
+        threshold: |z| from which a week is an anomaly.
+    """
+
+    series: list[str]
+    week: list[date]
+    value: list[float]
+    se: list[float]
+    last_week: date
+    horizon: int
+    level: float
+    threshold: float
+
+
+class SeriesSummaries(Result):
+    """A row a series; `reason` where it has no forecast, and then no figures.
+
+    `scale` is the sd of a week's noise, `coverage` the share of past weeks that the interval made from the other
+    forecasts held, `mae` the mean absolute error one week ahead.
+    """
+
+    series: list[str]
+    n_weeks: list[int]
+    n_origins: list[int]
+    n_withheld: list[int | None]
+    scale: list[float | None]
+    coverage: list[float | None]
+    mae: list[float | None]
+    reason: list[str | None]
+
+
+class WidthCalibrations(Result):
+    """A row a series and horizon: half width of the interval in scales of the noise, from `n` past forecasts."""
+
+    series: list[str]
+    horizon: list[int]
+    n: list[int]
+    factor: list[float]
+    coverage: list[float]
+
+
+class WeeksForecast(Result):
+    """A row a series and week to come."""
+
+    series: list[str]
+    horizon: list[int]
+    week: list[date]
+    forecast: list[float]
+    lower: list[float]
+    upper: list[float]
+
+
+class WeeksJudged(Result):
+    """A row a series and week of the history; `expected`, `sd` and `z` are null where too few weeks lie before."""
+
+    series: list[str]
+    week: list[date]
+    observed: list[float]
+    expected: list[float | None]
+    sd: list[float | None]
+    z: list[float | None]
+    anomaly: list[bool]
 
 
 class ProphetFitResult(Result):
-    """What /prophet/fit answers."""
+    """Forecasts, and verdicts on past weeks, of the series long enough."""
+
+    series: SeriesSummaries
+    calibration: WidthCalibrations
+    forecast: WeeksForecast
+    history: WeeksJudged
+    engine_versions: dict[str, str]
+    warnings: list[str]
 
 
 class RForecastClient(RServiceClient):

@@ -4,7 +4,8 @@
 #' @export
 endpoints <- function() {
   list(
-    survival_endpoint()
+    survival_endpoint(),
+    prophet_endpoint()
   )
 }
 

@@ -1,0 +1,102 @@
+-- One row a series, metric and complete week: the weekly value, its standard error and the learners behind it. Series
+-- are the cohort, and each segment of the newest clustering before the day; weeks of fewer than min_learners learners
+-- are left out.
+-- theta: random-effects mean of theta from the week's own answers, over learners with min_answers of them.
+-- i_t: mean of I_t, over numeric, so that the order of rows changes no bit; growth in theta only, for growth in accuracy
+-- is another scale.
+with week_theta as (
+    select distinct on (user_id, week_start)
+        user_id,
+        week_start,
+        y,
+        v,
+        n
+    from student_week_theta
+    where
+        tenant_id = %(tenant_id)s
+        and as_of between %(first_week)s and %(as_of)s
+        and week_start between %(first_week)s and %(last_week)s
+    order by user_id, week_start, reconstructed, as_of desc
+),
+
+week_kpi as (
+    select distinct on (user_id, week_start)
+        user_id,
+        week_start,
+        i_t,
+        i_t_source
+    from weekly_kpi
+    where
+        tenant_id = %(tenant_id)s
+        and as_of between %(first_week)s and %(as_of)s
+        and week_start between %(first_week)s and %(last_week)s
+    order by user_id, week_start, reconstructed, as_of desc
+),
+
+newest_segment as (
+    select
+        user_id,
+        label
+    from user_segments
+    where
+        tenant_id = %(tenant_id)s
+        and as_of = (
+            select max(as_of)
+            from user_segments
+            where tenant_id = %(tenant_id)s and as_of >= %(first_week)s and as_of < %(as_of)s
+        )
+),
+
+theta as (
+    select
+        newest_segment.label,
+        week_theta.user_id,
+        week_theta.week_start,
+        week_theta.y,
+        week_theta.v
+    from week_theta
+    left join newest_segment using (user_id)
+    where week_theta.n >= %(min_answers)s and week_theta.v is not null
+),
+
+growth as (
+    select
+        newest_segment.label,
+        week_kpi.week_start,
+        week_kpi.i_t::numeric as i_t
+    from week_kpi
+    left join newest_segment using (user_id)
+    where week_kpi.i_t is not null and week_kpi.i_t_source = 'theta'
+),
+
+theta_week as (
+    select
+        case when grouping(label) = 1 then 'cohort' else label end as series,
+        week_start,
+        random_effects_mean(array_agg(y order by user_id), array_agg(v order by user_id)) as combined,
+        count(*) as n_learners
+    from theta
+    group by grouping sets ((week_start), (label, week_start))
+    having (grouping(label) = 1 or label is not null) and count(*) >= %(min_learners)s
+)
+
+select
+    series,
+    'theta' as metric,
+    week_start,
+    (combined).mean as value,
+    (combined).se as se,
+    n_learners
+from theta_week
+union all
+select
+    case when grouping(label) = 1 then 'cohort' else label end as series,
+    'i_t' as metric,
+    week_start,
+    avg(i_t)::float8 as value,
+    (stddev_samp(i_t) / sqrt(count(*)))::float8 as se,
+    count(*) as n_learners
+from growth
+group by grouping sets ((week_start), (label, week_start))
+having (grouping(label) = 1 or label is not null) and count(*) >= %(min_learners)s
+order by series, metric, week_start
