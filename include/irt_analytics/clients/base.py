@@ -239,6 +239,8 @@ class RServiceClient:
         accepted = asyncio.create_task(self._send("POST", path, body, {"Idempotency-Key": key}))
         try:
             submitted = self._parse(FitStatus, await asyncio.shield(accepted), path)
+            if submitted.state not in ("queued", "running"):  # an earlier try's, with what it has found
+                submitted = await self._status(path, submitted.job_id)
             ended = await self._follow(path, submitted, on_progress)
         except (asyncio.CancelledError, _OverdueError) as given_up:
             await self._cancel(path, accepted)
