@@ -15,7 +15,12 @@ fit_line <- function(input, progress) {
   list(intercept = line$coefficients[[1]], slope = line$coefficients[[2]], n = sum(seen))
 }
 
-echo <- function(input, progress) input
+check_points <- function(input, progress) list(x = I(input$x), y = I(input$y))
+
+echo <- function(input, progress) {
+  if (!is.null(input$reals)) input$reals <- I(input$reals)
+  input
+}
 
 sleep <- function(input, progress) {
   began <- Sys.time()
@@ -41,21 +46,22 @@ spin <- function(input, progress) {
 
 fill_memory <- function(input, progress) {
   held <- list()
-  repeat held[[length(held) + 1]] <- stats::runif(2^20)
+  repeat held[[length(held) + 1]] <- rep(1, 2^22)
 }
 
 die <- function(input, progress) tools::pskill(Sys.getpid(), tools::SIGKILL)
 
 break_down <- function(input, progress) {
   if (input$how == "infinite") return(list(value = 1 / 0))
-  stop("a defect of this model")
+  solve_nothing <- function() stop("a defect of this model")
+  solve_nothing()
 }
 
 seconds <- list(field("seconds", "number", min = 0, max = 600))
 
 line_service <- service("r-line-plumber", list(
   endpoint("POST", "/line/fit", fit_line, columns, doc = "A least-squares line."),
-  endpoint("POST", "/line/check", echo, columns, kind = "direct", doc = "The points, as they were understood."),
+  endpoint("POST", "/line/check", check_points, columns, kind = "direct", doc = "The points, as they were understood."),
   endpoint("POST", "/echo", echo, list(
     field("text", "string", required = FALSE, max_length = 20),
     field("whole", "integer", required = FALSE),

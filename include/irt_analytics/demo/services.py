@@ -139,7 +139,8 @@ class Services:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        command = [str(self._home / "library" / "irtcommon" / "exec" / "serve"), PACKAGES[name]]
+        graceful = self._home / "library" / "irtcommon" / "exec" / "graceful"
+        command = [str(graceful), "Rscript", "-e", f"{PACKAGES[name]}::serve()"]
         pid, created = spawn(command, environment=environment, folder=self.place.root, log=self._log(name))
         return Service(name, pid, created, port, token, installed)
 

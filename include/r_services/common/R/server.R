@@ -1,7 +1,7 @@
 #' Serve until told to stop
 #'
 #' Reads its settings from the environment (see the README). Returns when it has drained: the file named by
-#' `DRAIN_FILE` appeared (`exec/serve` makes it on SIGTERM), and every accepted job was fetched or the deadline came.
+#' `DRAIN_FILE` appeared (`exec/graceful` makes it on SIGTERM), and every accepted job was fetched or the deadline came.
 #'
 #' @param service A [service()].
 #' @export
@@ -62,8 +62,10 @@ Application <- R6::R6Class("Application", # nolint: object_name_linter. R6's own
     #' Has the service done what it accepted, or run out of time for it?
     drained = function() {
       if (is.null(private$draining_since)) return(FALSE)
-      waited <- difftime(Sys.time(), private$draining_since, units = "secs")
-      waited > private$settings$drain_seconds || (private$queue$unseen() == 0 && !private$reader$busy())
+      seconds_since <- function(moment) as.numeric(difftime(Sys.time(), moment, units = "secs"))
+      if (seconds_since(private$draining_since) > private$settings$drain_seconds) return(TRUE)
+      # The last answer needs a moment to leave.
+      private$queue$unseen() == 0 && !private$reader$busy() && seconds_since(private$answered) > 1
     },
 
     stop = function() {
@@ -83,6 +85,7 @@ Application <- R6::R6Class("Application", # nolint: object_name_linter. R6's own
     methods = list(),
     ticked = NULL,
     draining_since = NULL,
+    answered = Sys.time(),
 
     check = function(request) {
       request$began <- Sys.time()
@@ -106,6 +109,7 @@ Application <- R6::R6Class("Application", # nolint: object_name_linter. R6's own
 
     # An answer in httpuv's form, counted and logged.
     finish = function(request, status, body, headers = list(), type = "application/json") {
+      private$answered <- Sys.time()
       path <- private$label(request)
       seconds <- as.numeric(difftime(Sys.time(), request$began, units = "secs"))
       labels <- c(method = request$REQUEST_METHOD, path = path)
