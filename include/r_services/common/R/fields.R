@@ -111,6 +111,7 @@ has_type <- function(type, values) {
 }
 
 as_type <- function(type, value) {
+  if (is.null(value)) value <- logical() # an empty list
   switch(type,
     string = , enum = as.character(value),
     integer = if (all(is.na(value) | is_whole(value))) as.integer(value) else value,
