@@ -50,7 +50,8 @@ evaluate <- function(rows, horizon, ridge) {
 #' Forecasts that the model must beat: days since the last answer alone, and who was away for a week
 #'
 #' The first is the same model without the other covariates. The rule calls learners absent who were away for seven
-#' days; `inactive_7_days_rate` forecasts each side's share of absences before the held-out landmarks instead of 0 and 1.
+#' days; `inactive_7_days_rate` forecasts, instead of 0 and 1, each side's share of absences before the held-out
+#' landmarks.
 #' @noRd
 rival_forecasts <- function(train, test, before, horizon, ridge) {
   away <- function(rows) rows$days_since_last >= 7

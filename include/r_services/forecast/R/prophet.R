@@ -335,7 +335,7 @@ prophet_endpoint <- function() {
 run_prophet <- function(input, progress) {
   fit_prophet(
     input$series, input$week, input$value, input$se,
-    last_week = input$last_week, horizon = input$horizon %||% 4L, level = input$level %||% 0.8,
-    threshold = input$threshold %||% 2.5, progress = progress
+    last_week = input$last_week, horizon = or_default(input$horizon, 4L), level = or_default(input$level, 0.8),
+    threshold = or_default(input$threshold, 2.5), progress = progress
   )
 }

@@ -53,16 +53,16 @@ survival_endpoint <- function() {
 run_survival <- function(input, progress) {
   covariates <- function(prefix) {
     columns <- lapply(stats::setNames(nm = names(covariate_transforms)), function(name) input[[paste0(prefix, name)]])
-    columns$r_t <- columns$r_t %||% rep(NA_real_, length(columns$sessions))
+    columns$r_t <- or_default(columns$r_t, rep(NA_real_, length(columns$sessions)))
     as.data.frame(columns)
   }
   fit_survival(
     cbind(as.data.frame(input[c("learner", "landmark", "time", "event")]), covariates("")),
     covariates("scored_"),
-    horizon = input$horizon_days %||% 14,
-    ridge = input$ridge %||% 1,
+    horizon = or_default(input$horizon_days, 14),
+    ridge = or_default(input$ridge, 1),
     progress = progress
   )
 }
 
-`%||%` <- function(value, default) if (is.null(value)) default else value
+or_default <- function(value, default) if (is.null(value)) default else value

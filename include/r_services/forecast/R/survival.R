@@ -128,7 +128,7 @@ choose_design <- function(rows, candidates = names(covariate_transforms)) {
       value <- term_values(term, rows)
       c(term, list(center = mean(value, na.rm = TRUE), scale = stats::sd(value, na.rm = TRUE)))
     }),
-    dropped = data.frame(name = names(left_out) %||% character(), reason = as.character(unlist(left_out)))
+    dropped = data.frame(name = as.character(names(left_out)), reason = as.character(unlist(left_out)))
   )
 }
 
