@@ -356,6 +356,22 @@ def test_items_with_few_answers_keep_published_parameters_or_are_provisional(set
     assert excluded["items with provisional parameters"] == 2
 
 
+def test_provisional_items_have_the_weak_prior_where_the_others_have_none(settings: Settings) -> None:
+    """Two odd answers of forty would publish, and freeze, a slope below zero."""
+    log = simulate_log(learners=300, items=12, last_day=DAY)
+    score = log.groupby("student_id")["correct"].sum().sort_values(kind="stable").index
+    able = [attempt(student, "few", at("2026-01-15"), correct=i < 28) for i, student in enumerate(score[-30:])]
+    write_log(settings, log)
+    write_log(settings, able)
+    assert run(settings, "mirt_calibrate", DAY, priors="none") == 0
+    items = items_of(settings, DAY)
+    assert items.loc["few", "status"] == "provisional"
+    assert items["a"]["few"] > 0.3
+    fit = calibrate(Responses.from_long(log["student_id"], log["item_id"], log["correct"]))
+    np.testing.assert_allclose(items.drop("few")[["a", "b"]], fit.items[["a", "b"]], atol=0.03)
+    assert meta_of(settings, DAY)["priors"] == "none; provisional items: a ~ lognormal(0, 0.5)"
+
+
 def test_invalid_answers_are_missing_or_wrong_as_asked_and_counted(settings: Settings) -> None:
     """Guesses in a second must not make an item look hard without anybody saying so."""
     log = simulate_log(learners=200, items=12, last_day=DAY).assign(response_time_ms=20_000, timed_out=False)

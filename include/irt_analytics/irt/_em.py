@@ -58,7 +58,7 @@ class Parameterisation:
         estimated: which items are estimated rather than fixed, shape (n_items,).
         free_mean: which groups' means are, shape (n_groups,).
         free_sd: which groups' sds are.
-        priors: as `Priors.as_vector` gives them.
+        priors: of every item, as `Priors.as_vector` gives them, shape (n_items, 8).
     """
 
     free: Flags
@@ -94,10 +94,10 @@ class Parameterisation:
     def project(self, x: Floats) -> Floats:
         """The nearest point whose parameters are within their bounds."""
         n = int(self.estimated.sum())
-        bounds = BOUNDS.copy()
-        if not np.isnan(self.priors[0]):
-            bounds[0, 0] = LEAST_POSITIVE_SLOPE
-        lower, upper = (np.repeat(side[self.free], n) for side in bounds.T)
+        lower, upper = (np.repeat(side[self.free], n) for side in BOUNDS.T)
+        if self.free[0]:
+            has_prior = ~np.isnan(self.priors[self.estimated, 0])
+            lower[:n][has_prior] = LEAST_POSITIVE_SLOPE
         n_means, n_sds = int(self.free_mean.sum()), int(self.free_sd.sum())
         lower = np.concatenate([lower, np.full(n_means, -np.inf), np.full(n_sds, np.log(SD_BOUNDS[0]))])
         upper = np.concatenate([upper, np.full(n_means, np.inf), np.full(n_sds, np.log(SD_BOUNDS[1]))])

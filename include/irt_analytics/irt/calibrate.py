@@ -62,6 +62,7 @@ class Calibration:
             latent_sd, which `estimate_abilities` takes as its prior.
         model: "Rasch", "2PL" or "3PL".
         priors: priors of the estimated item parameters.
+        priors_of_few: those of the items with fewer answers than `weak_below`.
         quadrature: grid of abilities at the end.
         log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
         converged: whether the distance to the maximum fell under the tolerance.
@@ -83,6 +84,7 @@ class Calibration:
     items: pd.DataFrame
     model: Model
     priors: Priors
+    priors_of_few: Priors
     quadrature: Quadrature
     log_likelihood: float
     converged: bool
@@ -151,6 +153,7 @@ def calibrate(
     model: Model = "2PL",
     *,
     priors: Priors | Literal["weak"] | None = None,
+    weak_below: int = 0,
     fixed: pd.DataFrame | None = None,
     group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
     latent: tuple[float, float] | None = None,
@@ -170,6 +173,7 @@ def calibrate(
         responses: the answers.
         model: "Rasch" (a = 1, variance of theta free), "2PL" or "3PL".
         priors: None (maximum likelihood), "weak" (a ~ lognormal(0, 0.5), in the 3PL c ~ beta(5, 17)), or `Priors`.
+        weak_below: where `priors` is None, items with fewer answers than this have the weak ones all the same.
         fixed: items that keep their parameters to the last digit: item_id, a, b and, optionally, c.
         group: group of every learner, as a mapping or series from student_id, or as an array in the order of
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
@@ -193,10 +197,12 @@ def calibrate(
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
     counts = responses.item_counts()
+    priors_of_few = _as_priors("weak", model) if priors is None else chosen_priors
+    few = counts.sum(axis=1) < weak_below
+    priors_by_item = np.where(few[:, None], priors_of_few.as_vector(), chosen_priors.as_vector())
     with workers() as run:
-        estimation, extreme = _prepare(
-            responses, counts, model, chosen_priors, fixed, latent, Blocks(responses, group_index, len(names), run), run
-        )
+        blocks = Blocks(responses, group_index, len(names), run)
+        estimation, extreme = _prepare(responses, counts, model, priors_by_item, fixed, latent, blocks, run)
         end = maximise(
             estimation, grid, tolerance=tolerance, max_iterations=max_iterations, progress=progress or (lambda *_: None)
         )
@@ -212,6 +218,7 @@ def calibrate(
         items=frame,
         model=model,
         priors=chosen_priors,
+        priors_of_few=priors_of_few,
         quadrature=end.quadrature,
         log_likelihood=estimation.expectation.log_likelihood,
         converged=end.converged,
@@ -234,7 +241,7 @@ def _prepare(
     responses: Responses,
     counts: NDArray[np.int64],
     model: Model,
-    priors: Priors,
+    priors: Floats,
     fixed: pd.DataFrame | None,
     latent: tuple[float, float] | None,
     blocks: Blocks,
@@ -252,9 +259,10 @@ def _prepare(
     free_mean[0] = latent is None and has_fixed
     free_sd[0] = latent is None and (has_fixed or model == "Rasch")
     population = Latent(np.full(blocks.n_groups, float(mean)), np.full(blocks.n_groups, float(sd)))
-    parameterisation = Parameterisation(free, ~is_fixed, free_mean, free_sd, priors.as_vector())
+    parameterisation = Parameterisation(free, ~is_fixed, free_mean, free_sd, priors)
     estimation = Estimation(blocks, start, population, parameterisation, run)
-    extreme = (counts.min(axis=1) == 0) & ~is_fixed & (priors.d is None)
+    without_prior_of_d = np.isnan(priors[:, 2])
+    extreme = (counts.min(axis=1) == 0) & ~is_fixed & without_prior_of_d
     estimation.exclude(extreme)
     _refuse_empty(estimation, responses, is_fixed)
     return estimation, extreme

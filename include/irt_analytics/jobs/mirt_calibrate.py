@@ -301,6 +301,7 @@ def _calibrate(responses: Responses, params: RunParams) -> Calibration:
                 responses,
                 model=params.model,
                 priors="weak" if params.priors == "weak" else None,
+                weak_below=params.item_minimum,
                 progress=report,
             )
         except ValueError as error:
@@ -428,7 +429,7 @@ def _describe_fit(
         "latent_mean": None,
         "latent_sd": None,
         "se_method": fit.se_method,
-        "priors": str(fit.priors),
+        "priors": _describe_priors(fit, params.item_minimum),
         "exclusions": context.record.exclusions,
         "parameters": parameters,
         "model_spec": {"quadrature": quadrature, "reference_run_id": reference_run_id},
@@ -436,6 +437,13 @@ def _describe_fit(
         "published_at_as_of": None,
         "reason": None,
     }
+
+
+def _describe_priors(fit: Calibration, minimum: int) -> str:
+    of_few = str(fit.priors_of_few)
+    if of_few == str(fit.priors) or not (fit.items["n_responses"] < minimum).any():
+        return str(fit.priors)
+    return f"{fit.priors}; provisional items: {of_few}"
 
 
 def _fingerprint(evidence: Evidence, tagged: pd.Series[str], reference_run_id: str | None) -> str:

@@ -120,6 +120,33 @@ def test_only_priors_that_were_used_are_stated(simulate: Simulate, model: Model,
     assert str(calibrate(simulate(300, 8, 8, seed=4)[0], model=model, priors="weak").priors) == stated
 
 
+@pytest.mark.parametrize("model", ["2PL", "3PL"])
+def test_items_with_few_answers_can_have_a_prior_where_the_others_have_none(simulate: Simulate, model: Model) -> None:
+    """Thirty answers that one learner spoils give a slope below zero; the bank's other items must not notice."""
+    frame = simulate(800, 12, 10, seed=15)[0].to_frame()
+    able = frame.groupby("student_id")["correct"].sum().sort_values(kind="stable").index[-30:]
+    frame = pd.concat([frame, pd.DataFrame({"student_id": able, "item_id": 99, "correct": np.arange(30) < 28})])
+    responses = Responses.from_long(frame["student_id"], frame["item_id"], frame["correct"])
+
+    def items(**arguments: Any) -> pd.DataFrame:
+        return calibrate(responses, model=model, tolerance=1e-7, **arguments).items.set_index("item_id")
+
+    without = items()
+    assert 99 not in without.index or without["a"][99] < 0.0
+    mixed = items(weak_below=100)
+    assert mixed["a"][99] > 0.3
+    # Given the others, the item has the estimate of the weak priors; given the item, the others have that of none.
+    few, others = mixed[mixed.index == 99], mixed[mixed.index != 99]
+    given_others = items(priors="weak", latent=(0.0, 1.0), fixed=others.reset_index())
+    np.testing.assert_allclose(given_others[["a", "b"]], mixed[["a", "b"]], atol=1e-4)
+    if model == "2PL":  # without priors asymptotes of twelve items are all but free
+        given_few = items(latent=(0.0, 1.0), fixed=few.reset_index())
+        np.testing.assert_allclose(given_few[["a", "b"]], mixed[["a", "b"]], atol=1e-4)
+    weak = items(priors="weak")
+    pd.testing.assert_frame_equal(items(weak_below=10_000), weak, check_exact=True)
+    pd.testing.assert_frame_equal(items(priors="weak", weak_below=100), weak, check_exact=True)
+
+
 def test_a_calibration_says_what_it_is(simulate: Simulate) -> None:
     responses = simulate(500, 20, 10, seed=4)[0]
     fit = calibrate(responses, model="3PL", priors="weak")

@@ -87,7 +87,7 @@ def complete_information(
             own[0, 0] += theta[k] * theta[k] * zz
             own[0, 1] += theta[k] * zz
             own[1, 1] += zz
-        log_prior(a[j], d[j], g[j], priors, free, gradient, own)
+        log_prior(a[j], d[j], g[j], priors[j], free, gradient, own)
         for u in range(3):
             for v in range(u):
                 own[u, v] = own[v, u]

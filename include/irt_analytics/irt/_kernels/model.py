@@ -59,9 +59,9 @@ def log_prior(
 ) -> float:
     """Log-density of the free parameters up to a constant; its derivatives are added to the arrays.
 
-    `priors` holds mean and sd of log a, mean and sd of d, the two shapes of the beta distribution of c, and mean and sd
-    of the logit of c (NaN: no prior). A beta density is taken as one of c, not of its logit, so that the mode is a mode
-    of c.
+    `priors` holds the item's: mean and sd of log a, mean and sd of d, the two shapes of the beta distribution of c, and
+    mean and sd of the logit of c (NaN: no prior). A beta density is taken as one of c, not of its logit, so that the
+    mode is a mode of c.
     """
     value = 0.0
     if free[0] and priors[1] == priors[1]:
@@ -98,7 +98,7 @@ def total_log_prior(a: Floats, d: Floats, g: Floats, priors: Floats, free: Flags
     total = 0.0
     for j in range(len(a)):
         if estimated[j]:
-            total += log_prior(a[j], d[j], g[j], priors, free, gradient, information)
+            total += log_prior(a[j], d[j], g[j], priors[j], free, gradient, information)
     return total
 
 
@@ -212,7 +212,8 @@ def maximise_items(
     """M-step: move a, d, g of items first..last to the maximum of their penalised expected log-likelihood.
 
     Newton steps with step halving; a step is only taken uphill. `counts` rows 2j and 2j + 1 are the expected numbers
-    of wrong and right answers to item j, `bounds` rows the least and greatest value of a, d and g.
+    of wrong and right answers to item j, row j of `priors` its priors, `bounds` rows the least and greatest value of
+    a, d and g.
     """
     gradient, information = np.zeros(3), np.zeros((3, 3))
     step, limits = np.zeros(3), np.array([1.0, 2.0, 1.0])
@@ -223,7 +224,7 @@ def maximise_items(
         wrong, right = counts[2 * j, : len(theta)], counts[2 * j + 1, : len(theta)]
         current[0], current[1], current[2] = a[j], d[j], g[j]
         value = expected_log_likelihood(wrong, right, theta, current[0], current[1], current[2], gradient, information)
-        value += log_prior(current[0], current[1], current[2], priors, free, gradient, information)
+        value += log_prior(current[0], current[1], current[2], priors[j], free, gradient, information)
         for _ in range(MAXIMUM_STEPS):
             newton_step(gradient, information, free, limits, step)
             improved = False
@@ -237,7 +238,7 @@ def maximise_items(
                 proposed = expected_log_likelihood(
                     wrong, right, theta, candidate[0], candidate[1], candidate[2], gradient, information
                 )
-                proposed += log_prior(candidate[0], candidate[1], candidate[2], priors, free, gradient, information)
+                proposed += log_prior(candidate[0], candidate[1], candidate[2], priors[j], free, gradient, information)
                 if proposed >= value:
                     improved = True
                     break
