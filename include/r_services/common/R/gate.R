@@ -24,22 +24,27 @@ check_headers <- function(request, settings, draining) {
   }
   if (request$REQUEST_METHOD != "POST") return(invisible())
   if (draining) refuse(503, "draining", "the service is stopping")
+  check_body_headers(request, settings$body_bytes)
+  key <- request$HTTP_IDEMPOTENCY_KEY
+  if (!is.null(key) && !grepl("^[!-~]{1,200}$", key)) {
+    refuse(400, "invalid_header", "Idempotency-Key: expected 1 to 200 printable characters")
+  }
+  invisible()
+}
+
+check_body_headers <- function(request, body_bytes) {
   size <- request$HTTP_CONTENT_LENGTH
   if (is.null(size) || !grepl("^[0-9]{1,15}$", size)) {
     refuse(411, "length_required", "expected the header Content-Length")
   }
-  if (as.numeric(size) > settings$body_bytes) {
-    detail <- sprintf("the body has %s bytes; expected at most %.0f", size, settings$body_bytes)
+  if (as.numeric(size) > body_bytes) {
+    detail <- sprintf("the body has %s bytes; expected at most %.0f", size, body_bytes)
     refuse(413, "body_too_large", detail)
   }
   type <- tolower(trimws(sub(";.*", "", header_or(request$HTTP_CONTENT_TYPE, ""))))
   encoding <- body_encoding(request)
   if (type != "application/json" || !encoding %in% c("identity", "gzip")) {
     refuse(415, "unsupported_media_type", "expected Content-Type: application/json, plain or Content-Encoding: gzip")
-  }
-  key <- request$HTTP_IDEMPOTENCY_KEY
-  if (!is.null(key) && !grepl("^[!-~]{1,200}$", key)) {
-    refuse(400, "invalid_header", "Idempotency-Key: expected 1 to 200 printable characters")
   }
   invisible()
 }

@@ -2,7 +2,7 @@
 #'
 #' The server calls `tick()` many times a second; nothing here waits.
 #' @noRd
-JobQueue <- R6::R6Class("JobQueue", # nolint: object_name_linter. R6's own style.
+JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its methods.
   public = list(
     #' @param settings Of [read_settings()]. @param package See [service()].
     #' @param report `function(job)`, called when a job has ended.

@@ -1,6 +1,6 @@
 #' Counters in Prometheus' text format (version 0.0.4)
 #' @noRd
-Metrics <- R6::R6Class("Metrics", # nolint: object_name_linter. R6's own style.
+Metrics <- R6::R6Class("Metrics",
   public = list(
     #' @param labels Named character vector. Label values come from the service itself, never from a request.
     add = function(name, labels, amount = 1) {

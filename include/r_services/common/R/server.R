@@ -23,7 +23,7 @@ serve <- function(service) {
 
 #' A service's HTTP side: the gate, the routes, the loop's work
 #' @noRd
-Application <- R6::R6Class("Application", # nolint: object_name_linter. R6's own style.
+Application <- R6::R6Class("Application", # nolint: cyclocomp_linter. The sum over its methods.
   public = list(
     initialize = function(service, settings) {
       private$service <- service
