@@ -70,6 +70,18 @@ class JobContext:
     record: JobRecord
     job_run_id: int | None
 
+    def begin_sharing(self, table: str) -> None:
+        """End the reading, and begin the transaction that writes rows of the day which other jobs write, too.
+
+        The branches run at the same time, and each sets columns of its own in the same rows of `table`. On the
+        snapshot that a job reads from, the one that comes second would fail. Here it waits for the first to commit
+        and sees its rows. Temporary tables made until now are gone; nothing may have been written.
+        """
+        self.connection.rollback()
+        self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        key = f"irt_analytics/{table}/{self.tenant}/{self.as_of}"
+        self.connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+
 
 def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: Settings, dry_run: bool = False) -> int:
     """Run `job` for one tenant and day and return the process exit code.

@@ -4,6 +4,9 @@ import sys
 import time
 from datetime import date
 
+import psycopg
+from psycopg.types.json import Jsonb
+
 from irt_analytics.errors import ConfigurationError, RefusedError, Skip, TemporaryError
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Job, JobContext, configure_logging, run_job
@@ -78,6 +81,16 @@ def slow_query(context: JobContext) -> None:
     context.connection.execute("select pg_sleep(60)")
 
 
+def share(context: JobContext) -> None:
+    """Read on the job's snapshot, let another job change the same row meanwhile, then set the other column of it."""
+    context.connection.execute("select count(*) from question")
+    with psycopg.connect(context.settings.database_url.get_secret_value()) as other:
+        other.execute("update question set topic_id = 'of another branch' where tenant_id = %s", (context.tenant,))
+    context.begin_sharing("question")
+    query = "update question set meta = %s where tenant_id = %s"
+    context.record.wrote("question", context.connection.execute(query, (Jsonb({"own": 1}), context.tenant)).rowcount)
+
+
 JOBS = {
     function.__name__: function
     for function in (
@@ -91,6 +104,7 @@ JOBS = {
         nothing,
         slow,
         slow_query,
+        share,
     )
 }
 

@@ -224,3 +224,12 @@ def test_tenants_of_the_same_day_do_not_wait_for_each_other(settings: Settings, 
             Job("toy", runner_jobs.write), tenant="another", as_of=AS_OF, params=RunParams(), settings=settings
         )
     assert other == 0
+
+
+def test_branches_set_their_columns_of_the_same_rows_at_the_same_time(settings: Settings, database_url: str) -> None:
+    """One of two branches would fail every night, be tried again a minute later, and use up its retries."""
+    assert run(settings, "write") == 0
+    assert run(settings, "share") == 0
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select distinct topic_id, meta from question").fetchall()
+    assert found == [("of another branch", {"own": 1})]

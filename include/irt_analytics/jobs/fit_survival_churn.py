@@ -169,6 +169,7 @@ def _save_skip(context: JobContext, reason: str) -> None:
 
 
 def _replace(context: JobContext, meta: dict[str, Any], risk: pd.DataFrame, *, reason: str | None) -> None:
+    context.begin_sharing("weekly_kpi")
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     for table, frame in (("survival_fit_meta", pd.DataFrame([meta])), ("survival_risk", risk)):
         context.record.wrote(table, db.replace(context.connection, table, frame, **day))
