@@ -1,0 +1,53 @@
+test_that("the model fitted is the model documented: a prior that changes silently changes every P", {
+  code <- brms::make_stancode(growth_formula(), simulate_rows() |> transform(sqrt_v = sqrt(v)), growth_priors())
+  expect_match(code, "normal_lpdf(Y | mu, sqrt(square(sigma) + se2))", fixed = TRUE)
+  expect_match(code, "normal_lpdf(b | 0, 0.5)", fixed = TRUE)
+  expect_match(code, "normal_lpdf(Intercept | 0, 1)", fixed = TRUE)
+  expect_match(code, "normal_lpdf(sigma | 0, 0.5)\n    - 1 * normal_lccdf(0 | 0, 0.5)", fixed = TRUE)
+  expect_match(code, "cauchy_lpdf(sd_1 | 0, 1)\n    - 2 * cauchy_lccdf(0 | 0, 1)", fixed = TRUE)
+  expect_match(code, "lkj_corr_cholesky_lpdf(L_1 | 1)", fixed = TRUE)
+})
+
+test_that("a compiled model is compiled once", {
+  path <- compiled_model()
+  before <- file.mtime(path)
+  expect_identical(compile(dirname(path)), path)
+  expect_identical(file.mtime(path), before)
+})
+
+test_that("draws are those of brms called directly with the same seed", {
+  rows <- simulate_rows()
+  found <- fit_growth(rows, compiled_model(), seed = 11, warmup = 300, draws = 500)
+  direct <- brms::brm(
+    y | se(sqrt(v), sigma = TRUE) ~ 1 + week + (1 + week | student),
+    data = transform(rows, student = as.character(student)),
+    prior = growth_priors(), fit = readRDS(compiled_model()), seed = found$sampler$seed,
+    chains = found$sampler$chains, warmup = found$sampler$warmup, iter = found$sampler$warmup + found$sampler$draws,
+    control = list(
+      adapt_init_buffer = 25, adapt_window = 15, adapt_term_buffer = 50, adapt_delta = found$sampler$adapt_delta
+    ),
+    refresh = 0, silent = 2
+  ) |> suppressWarnings()
+  expected <- as.data.frame(direct)
+  expect_identical(found$draws$slope, expected$b_week)
+  expect_identical(found$draws$sd_slope, expected$sd_student__week)
+  expect_identical(found$draws$sigma, expected$sigma)
+  expect_equal(found$population$mean[[1]], mean(expected$b_Intercept))
+  expect_equal(found$max_rhat, max(found$population$rhat))
+})
+
+test_that("too few learners, and a week twice, are told apart", {
+  rows <- simulate_rows(learners = 10)
+  expect_error(fit_growth(rows, compiled_model(), seed = 1), "10 learners with two weeks or more; .* needs 20")
+  rows <- simulate_rows()
+  expect_error(fit_growth(rbind(rows, rows[1, ]), compiled_model(), seed = 1), "two rows of one week")
+})
+
+test_that("draws that say nothing of the posterior are refused", {
+  sampled_well <- data.frame(term = c("slope", "sigma"), rhat = c(1, 1.01), ess_bulk = c(900, 400), ess_tail = 500)
+  expect_null(find_problem(sampled_well, 0, 1000))
+  expect_match(find_problem(transform(sampled_well, rhat = c(1, 1.2)), 0, 1000), "R-hat of sigma is 1.200")
+  expect_match(find_problem(transform(sampled_well, ess_tail = c(500, 20)), 0, 1000), "sigma has .* size of 20")
+  expect_match(find_problem(sampled_well, 11, 1000), "11 of 1000 transitions diverged")
+  expect_match(find_problem(transform(sampled_well, rhat = NA), 0, 1000), "did not move")
+})

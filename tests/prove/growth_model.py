@@ -1,0 +1,163 @@
+"""Cohorts whose lines of ability are known and whose answers are simulated, and what the growth model says of them."""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit
+
+from irt_analytics import clients
+from irt_analytics.clients.brms import GrowthFitResult
+from irt_analytics.jobs.features_backfill import Bank, Evidence, week_theta
+from irt_analytics.jobs.fit_bayesian_growth import (
+    LEARNERS_FITTED,
+    MAX_VARIANCE,
+    MIN_WEEKS,
+    SCORING_DRAWS,
+    Abilities,
+    choose_sample,
+    make_request,
+    population_of,
+    score,
+)
+
+Floats = npt.NDArray[np.float64]
+
+FIRST_MONDAY = date(2026, 1, 5)
+ITEMS = 2000
+ROUTING_SD = 0.7  # learners meet items near their ability
+PRIOR = (0.0, 0.9)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """How the lines of a cohort's learners are distributed; week 0 is the middle of the weeks."""
+
+    intercept: float = 0.1
+    slope: float = 0.03
+    sd_intercept: float = 0.8
+    sd_slope: float = 0.05
+    correlation: float = 0.0
+    sigma: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class GrowthCohort:
+    """Weekly abilities from simulated answers, in the columns of student_week_theta, and each learner's line."""
+
+    weekly: pd.DataFrame
+    lines: pd.DataFrame
+    weeks: int
+    planted: Planted = field(default_factory=Planted)
+
+    @property
+    def mondays(self) -> list[date]:
+        return [FIRST_MONDAY + timedelta(weeks=week) for week in range(self.weeks)]
+
+    @property
+    def last_day(self) -> date:
+        return FIRST_MONDAY + timedelta(days=7 * self.weeks - 1)
+
+    def theta(self, users: Any, week: float) -> Floats:
+        """True ability on the learners' lines at a week of the model's axis."""
+        lines = self.lines.loc[users]
+        return np.asarray(lines["intercept"] + week * lines["slope"], dtype=np.float64)
+
+    def abilities(self) -> Abilities:
+        """What the job makes of these rows."""
+        rows = self.weekly[self.weekly["v"] <= MAX_VARIANCE]
+        rows = rows[rows.groupby("user_id")["y"].transform("size") >= MIN_WEEKS]
+        users, learner = np.unique(rows["user_id"].to_numpy(dtype=object), return_inverse=True)
+        y, v = np.zeros((len(users), self.weeks)), np.full((len(users), self.weeks), np.inf)
+        y[learner, rows["week"]], v[learner, rows["week"]] = rows["y"], rows["v"]
+        return Abilities(users, self.mondays, y, v, np.bincount(learner, rows["n"]).astype(np.int64))
+
+
+def simulate(
+    learners: int, answers: int, seed: int, weeks: int = 8, planted: Planted | None = None, active: float = 0.85
+) -> GrowthCohort:
+    """Simulate answers of learners to items of fitting difficulty, so many in each week in which they are active."""
+    planted = planted or Planted()
+    rng = np.random.default_rng(seed)
+    a, b = rng.lognormal(0.1, 0.3, ITEMS), np.sort(rng.normal(0.0, 1.2, ITEMS))
+    z0, z1 = rng.normal(size=(2, learners))
+    intercept = planted.intercept + planted.sd_intercept * z0
+    r = planted.correlation
+    slope = planted.slope + planted.sd_slope * (r * z0 + np.sqrt(1.0 - r**2) * z1)
+    axis = np.arange(weeks) - (weeks - 1) / 2
+    theta = intercept[:, None] + slope[:, None] * axis + rng.normal(0.0, planted.sigma, (learners, weeks))
+    # Distinct items a learner-week: neighbours in difficulty of a random one near the learner's ability.
+    wanted = rng.normal(intercept[:, None, None], ROUTING_SD, (learners, weeks, answers))
+    item = np.sort(np.searchsorted(b, wanted), axis=2) + np.arange(answers)
+    item = np.clip(item, np.arange(answers), ITEMS - answers + np.arange(answers))
+    correct = rng.random(item.shape) < expit(a[item] * (theta[:, :, None] - b[item]))
+    seen = rng.random((learners, weeks)) < active
+    student, week = np.nonzero(seen)
+    names = pd.Index([f"s{i:06d}" for i in range(learners)])
+    evidence = Evidence(
+        student_ids=names,
+        item_ids=pd.RangeIndex(ITEMS),
+        topic_ids=pd.Index(["t"]),
+        student=np.repeat(student, answers),
+        item=item[seen].ravel().astype(np.int32),
+        topic=np.zeros(len(student) * answers, dtype=np.int64),
+        day=np.repeat(7 * week, answers),
+        correct=correct[seen].ravel(),
+    )
+    bank = Bank("planted", FIRST_MONDAY, pd.DataFrame({"item_id": range(ITEMS), "a": a, "b": b}), PRIOR)
+    weekly = week_theta(evidence, bank, 7 * np.arange(weeks)).rename(columns={"week_start": "week"})
+    lines = pd.DataFrame({"intercept": intercept, "slope": slope}, index=names)
+    return GrowthCohort(weekly, lines, weeks, planted)
+
+
+def fit(
+    service: clients.ServiceAddress, abilities: Abilities, seed: int, size: int = LEARNERS_FITTED
+) -> GrowthFitResult:
+    """Sample the population on a sample of the learners, as the job does."""
+    sample, _ = choose_sample(abilities.user_ids, abilities.n_weeks, size)
+    request = make_request(abilities, sample, seed)
+
+    async def ask() -> GrowthFitResult:
+        async with clients.RBrmsClient(service) as client:
+            return await client.fit_growth(request)
+
+    return clients.run(ask)
+
+
+def judge(cohort: GrowthCohort, abilities: Abilities, result: GrowthFitResult, weeks_ahead: int = 4) -> pd.DataFrame:
+    """Score every learner, half of them with a goal, beside what is true of them.
+
+    Returns:
+        A row a learner: p, p_kind, whether it came true, and whether the 95 % interval of the slope and of theta at the
+        last day hold the truth.
+    """
+    users = abilities.user_ids
+    last_day = cohort.last_day
+    target_date = last_day + timedelta(weeks=weeks_ahead)
+    has_goal = np.arange(len(users)) % 2 == 1
+    target = cohort.theta(users, 0.0).mean() + np.linspace(-1.0, 1.0, len(users))
+    goals = pd.DataFrame(
+        {"target_theta": np.where(has_goal, target, np.nan), "target_date": np.where(has_goal, target_date, None)}
+    )
+    scored = score(abilities, population_of(result).thinned(SCORING_DRAWS), goals, last_day)
+    slope = cohort.lines.loc[users, "slope"].to_numpy()
+    now = cohort.theta(users, abilities.week_of(last_day))
+    then = cohort.theta(users, abilities.week_of(target_date))
+    return scored.assign(
+        came_true=np.where(has_goal, then >= target, slope > 0.0),
+        slope_held=scored["slope_lower"].le(slope) & scored["slope_upper"].ge(slope),
+        theta_held=scored["theta_now_lower"].le(now) & scored["theta_now_upper"].ge(now),
+        slope_error=scored["slope"] - slope,
+        z=(slope - scored["slope"]) / ((scored["slope_upper"] - scored["slope_lower"]) / (2 * 1.96)),
+        theta_z=(now - scored["theta_now"]) / ((scored["theta_now_upper"] - scored["theta_now_lower"]) / (2 * 1.96)),
+    )
+
+
+def calibration(judged: pd.DataFrame) -> pd.DataFrame:
+    """Mean P and share that came true by decile of P."""
+    decile = pd.qcut(judged["p"].rank(method="first"), 10, labels=False)
+    table = judged.groupby(decile).agg(predicted=("p", "mean"), observed=("came_true", "mean"), n=("p", "size"))
+    return table.assign(difference=table["predicted"] - table["observed"])
