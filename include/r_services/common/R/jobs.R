@@ -118,7 +118,7 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
         detail <- sprintf("the job ran longer than its %.0f s", private$settings$job_seconds)
         return(private$end(job, "failed", "timed_out", detail))
       }
-      if (difftime(now, job$memory_checked, units = "secs") < 0.2) return(invisible())
+      if (difftime(now, job$memory_checked, units = "secs") < memory_interval) return(invisible())
       job$memory_checked <- now
       if (tree_memory(job$process$get_pid()) > private$settings$job_memory) {
         detail <- sprintf("the job held more than its %.0f MB of memory", private$settings$job_memory / 2^20)

@@ -1,5 +1,8 @@
 # Limits on the processes beside the server.
 
+# Seconds between two looks at the memory of a process; a look takes milliseconds, in which nobody is answered.
+memory_interval <- 0.5
+
 # What a process with all it started holds in memory, in bytes. A process that ends meanwhile counts nothing.
 tree_memory <- function(pid) {
   memory <- function(handle) tryCatch(ps::ps_memory_info(handle)[["rss"]], error = function(error) 0)

@@ -86,7 +86,7 @@ Reader <- R6::R6Class("Reader", # nolint: cyclocomp_linter. The sum over its met
         detail <- sprintf("no answer within %.0f s", private$settings$answer_seconds)
         return(private$restart(504, "timed_out", detail))
       }
-      if (difftime(now, private$current$memory_checked, units = "secs") < 0.2) return(invisible())
+      if (difftime(now, private$current$memory_checked, units = "secs") < memory_interval) return(invisible())
       private$current$memory_checked <- now
       if (tree_memory(private$session$get_pid()) > private$settings$job_memory) {
         detail <- sprintf("reading the body took more than %.0f MB of memory", private$settings$job_memory / 2^20)
