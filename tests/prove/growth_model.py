@@ -63,7 +63,7 @@ class GrowthCohort:
 
     def theta(self, users: Any, week: float) -> Floats:
         """True ability on the learners' lines at a week of the model's axis."""
-        lines = self.lines.loc[users]
+        lines = self.lines.reindex(users)
         return np.asarray(lines["intercept"] + week * lines["slope"], dtype=np.float64)
 
     def abilities(self) -> Abilities:
@@ -140,10 +140,13 @@ def judge(cohort: GrowthCohort, abilities: Abilities, result: GrowthFitResult, w
     has_goal = np.arange(len(users)) % 2 == 1
     target = cohort.theta(users, 0.0).mean() + np.linspace(-1.0, 1.0, len(users))
     goals = pd.DataFrame(
-        {"target_theta": np.where(has_goal, target, np.nan), "target_date": np.where(has_goal, target_date, None)}
+        {
+            "target_theta": np.where(has_goal, target, np.nan),
+            "target_date": [target_date if goal else None for goal in has_goal],
+        }
     )
     scored = score(abilities, population_of(result).thinned(SCORING_DRAWS), goals, last_day)
-    slope = cohort.lines.loc[users, "slope"].to_numpy()
+    slope = cohort.lines["slope"].reindex(users).to_numpy()
     now = cohort.theta(users, abilities.week_of(last_day))
     then = cohort.theta(users, abilities.week_of(target_date))
     return scored.assign(

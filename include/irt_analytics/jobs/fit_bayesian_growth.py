@@ -319,6 +319,7 @@ def _save_skip(context: JobContext, reason: str) -> None:
 
 def _replace(context: JobContext, meta: dict[str, Any], learners: pd.DataFrame, *, reason: str) -> None:
     context.begin_sharing("weekly_kpi")
+    context.begin_sharing("weekly_kpi")
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     for table, frame in (("growth_brms_meta", pd.DataFrame([meta])), ("growth_learner", learners)):
         context.record.wrote(table, db.replace(context.connection, table, frame, **day))
