@@ -3,7 +3,7 @@
 -- are left out.
 -- theta: random-effects mean of theta from the week's own answers, over learners with min_answers of them.
 -- i_t: mean of I_t, over numeric, so that the order of rows changes no bit; growth in theta only, for growth in accuracy
--- is another scale.
+-- is another scale. Its standard error is that of the random-effects mean of the raw growths: I_t itself is shrunk.
 with week_theta as (
     select distinct on (user_id, week_start)
         user_id,
@@ -24,6 +24,8 @@ week_kpi as (
         user_id,
         week_start,
         i_t,
+        i_t_raw,
+        i_t_se,
         i_t_source
     from weekly_kpi
     where
@@ -62,8 +64,11 @@ theta as (
 growth as (
     select
         newest_segment.label,
+        week_kpi.user_id,
         week_kpi.week_start,
-        week_kpi.i_t::numeric as i_t
+        week_kpi.i_t::numeric as i_t,
+        week_kpi.i_t_raw as y,
+        week_kpi.i_t_se ^ 2 as v
     from week_kpi
     left join newest_segment using (user_id)
     where week_kpi.i_t is not null and week_kpi.i_t_source = 'theta'
@@ -94,7 +99,7 @@ select
     'i_t' as metric,
     week_start,
     avg(i_t)::float8 as value,
-    (stddev_samp(i_t) / sqrt(count(*)))::float8 as se,
+    (random_effects_mean(array_agg(y order by user_id), array_agg(v order by user_id))).se as se,
     count(*) as n_learners
 from growth
 group by grouping sets ((week_start), (label, week_start))

@@ -10,7 +10,7 @@ first_origin <- 4L
 min_origins <- 12L
 
 #' Weeks before one that is judged an anomaly or not.
-judged_from <- 8L
+judged_from <- 12L
 
 #' A week this many predictive sds off is withheld from the fits of later weeks, unless the next to it is too.
 withheld_beyond <- 2
@@ -19,7 +19,7 @@ withheld_beyond <- 2
 most_rounds <- 8L
 
 #' Residuals beyond this many scales say nothing of the scale, nearer ones the more.
-ignored_beyond <- 5
+ignored_beyond <- 4.5
 
 #' Noise below this share of a series' sd is rounding.
 least_noise <- 1e-9
@@ -162,10 +162,13 @@ judge_weeks <- function(rows, horizon, threshold) {
   least <- least_noise * stats::sd(rows$value)
   withheld <- rep(FALSE, n)
   noise <- rep(1, n)
+  # A scale known from nu residuals only: the week's forecast has Student's t with nu degrees of freedom.
+  nu <- n - first_origin - 1
+  t_spread <- sqrt(nu / (nu - 2))
   for (round in seq_len(most_rounds)) {
     ahead <- forecast_each(rows, fit, withheld, noise)
     scale <- vapply(seq_len(n), function(i) robust_scale(ahead$residual[-i], least), numeric(1))
-    z <- ahead$residual / scale
+    z <- ahead$residual / (scale * t_spread)
     off <- single(z)
     if (round == most_rounds || (round > 1 && identical(off, withheld))) break
     withheld <- off
@@ -177,7 +180,7 @@ judge_weeks <- function(rows, horizon, threshold) {
   list(
     history = data.frame(
       series = rows$series, week = rows$week, observed = rows$value, expected = only_judged(ahead$expected),
-      sd = only_judged(scale * ahead$shape), z = only_judged(z), anomaly = judged & anomalous
+      sd = only_judged(scale * t_spread * ahead$shape), z = only_judged(z), anomaly = judged & anomalous
     ),
     anomalous = anomalous,
     withheld = withheld,
@@ -264,11 +267,14 @@ to_time <- function(x) as.POSIXct(format(monday_of(x)), tz = "UTC")
 #' fixed point, from the median.
 robust_scale <- function(residual, least) {
   size <- abs(residual[!is.na(residual)])
-  weighted <- function(z) ifelse(abs(z) < ignored_beyond, (1 - (z / ignored_beyond)^2)^2 * z^2, 0)
-  of_normal <- stats::integrate(function(z) weighted(z) * stats::dnorm(z), -ignored_beyond, ignored_beyond)$value
+  weight <- function(z) pmax(1 - (z / ignored_beyond)^2, 0)^2
+  normal_mean <- function(f) {
+    stats::integrate(function(z) f(z) * stats::dnorm(z), -ignored_beyond, ignored_beyond)$value
+  }
+  of_normal <- normal_mean(function(z) weight(z) * z^2) / normal_mean(weight)
   scale <- max(stats::median(size) / stats::qnorm(0.75), least)
   for (round in 1:200) {
-    after <- max(scale * sqrt(mean(weighted(size / scale)) / of_normal), least)
+    after <- max(sqrt(stats::weighted.mean(size^2, weight(size / scale)) / of_normal), least)
     if (abs(after - scale) <= 1e-12 * scale) break
     scale <- after
   }
