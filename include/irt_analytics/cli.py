@@ -29,6 +29,7 @@ TOOLS = {
     "verify": ("irt_analytics.verify", "Check what a run wrote: ranges, references, sums that must agree."),
     "simulate": ("irt_analytics.simulate", "Write a simulated cohort with known truth into the database."),
     "demo": ("irt_analytics.demo", "Run the whole daily Dag on an embedded database; the Makefile's commands."),
+    "deploy": ("irt_analytics.deploy", "Images, and the product on a Kubernetes cluster; the Makefile's commands."),
 }
 
 
