@@ -1,10 +1,11 @@
 """From yesterday's answers to this week's report.
 
 Every night at 03:00 UTC: calibrate the item bank on recent answers, link it to the published scale, estimate abilities,
-compute the learners' KPIs, find segments of learners, and render the weekly report.
+compute the learners' KPIs, fit five models of them beside one another, and render the weekly report.
 
     prepare_schema > check_attempts > mirt_calibrate > features_backfill > compute_daily_kpis
-        > [ cluster_segments ] > generate_weekly_report > all_branches_ok
+        > [ fit_glmm | fit_survival_churn | forecast_prophet | fit_bayesian_growth | cluster_segments ]
+        > generate_weekly_report > all_branches_ok
 
 **Which day.** A run looks at the answers up to the end of `as_of`, the last complete UTC day before the run's own
 date, and at nothing after it. Set `as_of` to run a past day again; a rerun replaces exactly what that day wrote, and a
@@ -15,8 +16,10 @@ its log ends with the reason. What may pass by itself (75: database away or busy
 its deadline) is tried twice more. A branch that fails leaves the report standing, with a badge for what is missing;
 `all_branches_ok` then fails the run. Clearing a task runs it again and changes nothing else.
 
-**What it needs.** The connections `seedtest_db` (postgres) and `report_store` (aws or generic, with the extra `url`);
-`IRT_RUNTIME=kubernetes` with `IRT_JOBS_IMAGE`, or `IRT_RUNTIME=process`.
+**What it needs.** The connections `seedtest_db` (postgres), `report_store` (aws or generic, with the extra `url`) and
+`r_glmm`, `r_forecast`, `r_brms` (http; where there is no such service, the extra `unavailable` with the reason, which
+its branches then record as skips; `r_irt` only for `irt_engine` = `mirt`); `IRT_RUNTIME=kubernetes` with
+`IRT_JOBS_IMAGE`, or `IRT_RUNTIME=process`.
 
 **Past days at once.** `airflow backfill create --dag-id irt_analytics_daily --from-date D+1 --to-date D+2
 --max-active-runs 1` makes the run of day D: dates are those of the 03:00 after the day, and a backfill ignores the
@@ -32,7 +35,7 @@ from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
 
 from irt_airflow.check_attempts import CheckAttemptsOperator
 from irt_airflow.conf import refuse_unknown_conf
-from irt_airflow.credentials import DATABASE, R_IRT, REPORT_STORE, connection_if
+from irt_airflow.credentials import DATABASE, R_BRMS, R_FORECAST, R_GLMM, R_IRT, REPORT_STORE, connection_if
 from irt_airflow.days import as_of
 from irt_airflow.links import OpenReportLink
 from irt_airflow.pipeline_pod import PipelinePodOperator
@@ -281,6 +284,42 @@ with DAG(
         "interval, or null with the reason.",
     )
 
+    fit_glmm = pipeline_job(
+        "fit_glmm",
+        minutes=120,
+        profile="medium",
+        connections=(DATABASE, R_GLMM),
+        doc_md="Fits correct answers by week, learner, topic and item, by R lme4, and keeps the coefficients: how fast "
+        "learners grow and which topics are hard, items held constant.",
+    )
+
+    fit_survival_churn = pipeline_job(
+        "fit_survival_churn",
+        minutes=60,
+        profile="medium",
+        connections=(DATABASE, R_FORECAST),
+        doc_md="S: how likely each active learner is not to come back within 14 days, by a Cox model of past weeks' "
+        "landmarks (R survival), judged on later ones.",
+    )
+
+    forecast_prophet = pipeline_job(
+        "forecast_prophet",
+        minutes=60,
+        profile="medium",
+        connections=(DATABASE, R_FORECAST),
+        doc_md="Mean theta and growth of the cohort and its segments four weeks ahead, with intervals, and past weeks "
+        "that were out of line (R prophet).",
+    )
+
+    fit_bayesian_growth = pipeline_job(
+        "fit_bayesian_growth",
+        minutes=120,
+        profile="medium",
+        connections=(DATABASE, R_BRMS),
+        doc_md="P: how likely each learner is to reach the goal by its date, or to grow where there is none, and its "
+        "uncertainty sigma (R brms).",
+    )
+
     cluster_segments = pipeline_job(
         "cluster_segments",
         minutes=60,
@@ -306,7 +345,7 @@ with DAG(
         doc_md="Fails the run where a branch or the report failed.",
     )
 
-    branches = [cluster_segments]
+    branches = [fit_glmm, fit_survival_churn, forecast_prophet, fit_bayesian_growth, cluster_segments]
 
     prepare_schema >> check_attempts >> mirt_calibrate >> features_backfill >> compute_daily_kpis
     compute_daily_kpis >> branches >> generate_weekly_report

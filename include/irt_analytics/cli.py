@@ -21,6 +21,10 @@ JOBS = {
     "mirt_calibrate": "Calibrate the items, link them to the published scale, estimate abilities.",
     "features_backfill": "Weekly and per-topic theta, and daily features by topic.",
     "compute_daily_kpis": "I_t, A_t, E_t and R_t of every active learner.",
+    "fit_glmm": "Growth of learners and difficulty of topics, by a mixed model of the answers (R lme4).",
+    "fit_survival_churn": "S, the risk that a learner does not come back within 14 days (R survival).",
+    "forecast_prophet": "The cohort's theta and growth four weeks ahead, and its odd weeks (R prophet).",
+    "fit_bayesian_growth": "P and sigma, how surely learners reach their goals or grow at all (R brms).",
     "cluster_segments": "Group learners into stable, named segments.",
     "generate_weekly_report": "Render the report and put it into the store.",
 }

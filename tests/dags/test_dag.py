@@ -29,7 +29,7 @@ def dag() -> DAG:
 
 
 #: Run beside one another after the KPIs.
-BRANCHES = {"cluster_segments"}
+BRANCHES = {"fit_glmm", "fit_survival_churn", "forecast_prophet", "fit_bayesian_growth", "cluster_segments"}
 
 
 def test_tasks_form_the_documented_chain(dag: DAG) -> None:

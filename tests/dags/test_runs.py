@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 DAG = "/dags/irt_analytics_daily"
 PASSWORD = "correct-horse-battery"
 DONE = {"success", "failed", "upstream_failed", "skipped", "removed"}
-BRANCHES = ["cluster_segments"]
+BRANCHES = ["fit_glmm", "fit_survival_churn", "forecast_prophet", "fit_bayesian_growth", "cluster_segments"]
 JOBS = [
     "prepare_schema",
     "mirt_calibrate",

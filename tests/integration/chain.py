@@ -25,6 +25,11 @@ COHORT = Plan(as_of=NEXT_DAY, learners=150, items=60, topics=6, weeks=10)
 
 #: Columns that tell when and by which run a row was written, not what was found.
 CLOCK_COLUMNS = {"created_at", "job_run_id"}
+#: Settings of a machine without R: the jobs that need it end as skips. tests/r runs the chain with R.
+WITHOUT_R = {f"r_{name}_unavailable": "this machine has no R" for name in ("irt", "glmm", "forecast", "brms")}
+#: What only R computes.
+TABLES_OF_R = {"growth_learner", "prophet_anomalies", "prophet_forecast", "survival_risk"}
+
 #: What the jobs are given; everything else they write.
 GIVEN = {"attempt_log", "question", "learner_goal"}
 

@@ -164,6 +164,10 @@ def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_fact
             "password": f"{password}-s3",
             "extra": {"url": f"s3://{BUCKET}/weekly", "region_name": "us-east-1", "endpoint_url": store},
         },
+        **{
+            f"r_{name}": {"conn_type": "http", "extra": {"unavailable": "this cluster has no R services"}}
+            for name in ("glmm", "forecast", "brms")
+        },
     }
     (folder / "connections.json").write_text(json.dumps(connections))
     seen = PodLog(cluster.namespace)

@@ -13,7 +13,17 @@ from irt_analytics import db
 
 AS_OF = date(2026, 1, 31)  # a Saturday
 MONDAY = date(2026, 1, 26)
-JOBS = ("prepare_schema", "mirt_calibrate", "features_backfill", "compute_daily_kpis", "cluster_segments")
+JOBS = (
+    "prepare_schema",
+    "mirt_calibrate",
+    "features_backfill",
+    "compute_daily_kpis",
+    "fit_glmm",
+    "fit_survival_churn",
+    "forecast_prophet",
+    "fit_bayesian_growth",
+    "cluster_segments",
+)
 LABELS = ("short_frequent", "improving", "struggling", "efficient")
 FEATURES = ("i_t", "a_t", "e_t", "r_t")
 

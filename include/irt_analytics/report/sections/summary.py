@@ -9,7 +9,16 @@ from irt_analytics.report.figures import Studio
 from irt_analytics.report.texts import NOTHING, Texts
 
 #: The jobs a daily run holds before the report, in their order.
-CHAIN = ("mirt_calibrate", "features_backfill", "compute_daily_kpis", "cluster_segments")
+CHAIN = (
+    "mirt_calibrate",
+    "features_backfill",
+    "compute_daily_kpis",
+    "fit_glmm",
+    "fit_survival_churn",
+    "forecast_prophet",
+    "fit_bayesian_growth",
+    "cluster_segments",
+)
 
 
 def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
