@@ -161,7 +161,8 @@ class Airflow:
                 "dags_folder": str(self.place.root / "dags"),
                 "plugins_folder": str(self.place.root / "plugins"),
                 "executor": "LocalExecutor",
-                "parallelism": str(max(4, os.cpu_count() or 1)),
+                # The branches mostly wait for R: all five at once, whatever the cores.
+                "parallelism": str(max(5, os.cpu_count() or 1)),
                 "load_examples": "False",
                 "fernet_key": secrets.fernet_key,
                 "execution_api_server_url": f"http://{HOST}:{port}/execution/",

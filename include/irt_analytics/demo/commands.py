@@ -77,7 +77,7 @@ def up(port: int | None) -> None:
         postgres = Postgres.start(place.postgres)
         days, said = provide(dataset, postgres, place)
         _echo(said)
-        _choose(place, postgres, dataset, as_of)
+        _choose(place, postgres, dataset, as_of, Services.start(place))
         airflow = Airflow(place)
         if port is None and "api-server" not in airflow.running():
             port = PORT
@@ -125,16 +125,19 @@ def _run_day(place: Place, dataset: Dataset, day: date | None) -> None:
     days, said = provide(dataset, postgres, place)
     _echo(said)
     as_of = _check_day(day, days)
-    _choose(place, postgres, dataset, as_of)
     airflow = Airflow(place)
     was_up = "api-server" in airflow.running()
+    had_services = bool(Services(place).running)
     try:
+        _choose(place, postgres, dataset, as_of, Services.start(place))
         client = _start(airflow, postgres, port=None, scheduled=False)
         _clear_the_way(client, was_up=was_up)
         outcome = _run_once(airflow, client, as_of)
     finally:
         if not was_up:
             airflow.stop()
+            if not had_services:
+                Services(place).stop()
     summary = summarise(postgres, dataset, as_of, outcome, time.monotonic() - started)
     write_private(place.summary, json.dumps(summary.document(), indent=2, ensure_ascii=False))
     _show(place, summary)
@@ -197,7 +200,7 @@ def _clear_the_way(client: Client, *, was_up: bool) -> None:
         client.fail_run(run_id)
 
 
-def _choose(place: Place, postgres: Postgres, dataset: Dataset, as_of: date) -> None:
+def _choose(place: Place, postgres: Postgres, dataset: Dataset, as_of: date, services: Services) -> None:
     """Make this dataset the one that Airflow's connections lead to, and that `up` and `psql` open."""
     reports = place.reports(dataset.database)
     reports.mkdir(parents=True, exist_ok=True)
@@ -210,6 +213,7 @@ def _choose(place: Place, postgres: Postgres, dataset: Dataset, as_of: date) -> 
                 "schema": dataset.database,
             },
             "report_store": {"conn_type": "generic", "extra": {"url": reports.as_uri()}},
+            **services.connections(),
         }
     )
     chosen = {"as_of": as_of.isoformat(), "dataset": asdict(dataset)}

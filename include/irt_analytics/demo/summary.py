@@ -1,4 +1,4 @@
-"""What came of a run: its reports, five numbers, rows and seconds, for a person and for programs."""
+"""What came of a run: its reports, a number a model, rows and seconds, for a person and for programs."""
 
 import math
 from dataclasses import dataclass
@@ -109,6 +109,10 @@ def _numbers(found: dict[str, Any]) -> list[Number]:
             else f"none: {found['segments_reason'] or 'not computed'}",
             found["segments"],
         ),
+        _topics(found),
+        _churn(found),
+        _goals(found),
+        _forecast(found),
     ]
 
 
@@ -130,6 +134,50 @@ def _growth(found: dict[str, Any]) -> Number:
         f"{found['growing']:,} grew and {found['declining']:,} declined beyond their error"
     )
     return Number("growth", text, found["mean_growth"])
+
+
+def _topics(found: dict[str, Any]) -> Number:
+    if found["slope"] is None:
+        return Number("growth by topic", _none(found["glmm_reason"]), None)
+    text = (
+        f"{found['slope']:+.3f} logits a week (standard error {found['slope_se']:.3f}) over {found['n_topics']} topics"
+    )
+    if not found["glmm_trusted"]:
+        text += "; the fit did not converge or is singular"
+    return Number("growth by topic", text, found["slope"])
+
+
+def _churn(found: dict[str, Any]) -> Number:
+    if not found["rated"]:
+        return Number("at risk of leaving", _none(found["churn_reason"]), None)
+    text = f"{found['at_risk']:,} of {found['rated']:,} active learners"
+    return Number("at risk of leaving", text + _optional("; AUC on later weeks {:.2f}", found["auc"]), found["at_risk"])
+
+
+def _goals(found: dict[str, Any]) -> Number:
+    if not found["lines"]:
+        return Number("goals", _none(found["goals_reason"]), None)
+    text = f"{found['surely_growing']:,} of {found['lines']:,} learners surely grow"
+    if found["with_goal"]:
+        text = (
+            f"{found['on_course']:,} of {found['with_goal']:,} learners are more likely than not to reach theirs; "
+            + text
+        )
+    return Number("goals", text, found["on_course"] if found["with_goal"] else found["surely_growing"])
+
+
+def _forecast(found: dict[str, Any]) -> Number:
+    if found["forecast"] is None:
+        return Number("forecast", _none(found["forecast_reason"]), None)
+    text = (
+        f"mean theta {found['forecast']:+.2f} ({found['forecast_lower']:+.2f} to {found['forecast_upper']:+.2f}) in "
+        f"{found['horizon']} weeks; {found['odd_weeks']} odd weeks"
+    )
+    return Number("forecast", text, found["forecast"])
+
+
+def _none(reason: str | None) -> str:
+    return f"none: {reason or 'not computed'}"
 
 
 def _optional(template: str, value: float | None) -> str:

@@ -52,6 +52,75 @@ segments as (
         k
     from segment_meta
     where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+glmm as (
+    select
+        reason,
+        n_topics,
+        converged and not singular as trusted,
+        (jsonb_path_query_first(fixed, '$[*] ? (@.term == "week")') ->> 'estimate')::float8 as slope,
+        (jsonb_path_query_first(fixed, '$[*] ? (@.term == "week")') ->> 'se')::float8 as slope_se
+    from growth_glmm_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+churn as (
+    select
+        reason,
+        (evaluation ->> 'auc')::float8 as auc
+    from survival_fit_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+risks as (
+    select
+        count(*) as rated,
+        count(*) filter (where at_risk) as at_risk
+    from survival_risk
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+growth as (
+    select
+        reason,
+        max_rhat
+    from growth_brms_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+goals as (
+    select
+        count(*) filter (where p_kind = 'goal') as with_goal,
+        count(*) filter (where p_kind = 'goal' and p >= 0.5) as on_course,
+        count(*) filter (where slope_lower > 0) as surely_growing,
+        count(*) as lines
+    from growth_learner
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+prophet as (
+    select reason
+    from prophet_fit_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+ahead as (
+    select
+        horizon,
+        forecast,
+        lower,
+        upper
+    from prophet_forecast
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s and series = 'cohort' and metric = 'theta'
+    order by horizon desc
+    limit 1
+),
+
+odd as (
+    select count(*) filter (where anomaly) as odd_weeks
+    from prophet_anomalies
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
 )
 
 select
@@ -73,9 +142,38 @@ select
     kpis.active,
     kpis.median_activity,
     segments.k as segments,
-    segments.reason as segments_reason
+    segments.reason as segments_reason,
+    glmm.slope,
+    glmm.slope_se,
+    glmm.trusted as glmm_trusted,
+    glmm.n_topics,
+    glmm.reason as glmm_reason,
+    churn.auc,
+    churn.reason as churn_reason,
+    risks.rated,
+    risks.at_risk,
+    growth.max_rhat,
+    growth.reason as goals_reason,
+    goals.with_goal,
+    goals.on_course,
+    goals.surely_growing,
+    goals.lines,
+    prophet.reason as forecast_reason,
+    ahead.horizon,
+    ahead.forecast,
+    ahead.lower as forecast_lower,
+    ahead.upper as forecast_upper,
+    odd.odd_weeks
 from fit
 cross join bank
 cross join abilities
 cross join kpis
+cross join risks
+cross join goals
+cross join odd
 left join segments on true
+left join glmm on true
+left join churn on true
+left join growth on true
+left join prophet on true
+left join ahead on true
