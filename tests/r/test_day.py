@@ -33,7 +33,8 @@ WEEKS = 26
 
 @pytest.fixture(scope="module")
 def library(require_r: Callable[[str], Path]) -> Path:
-    return [require_r(name) for name in PACKAGES][0]
+    (found,) = {require_r(name) for name in PACKAGES}
+    return found
 
 
 @contextmanager
