@@ -128,7 +128,8 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
 
     finish = function(job) {
       outcome <- tryCatch(job$process$get_result(), error = function(error) {
-        detail <- sprintf("the job's process ended by itself (exit status %s)", job$process$get_exit_status())
+        status <- job$process$get_exit_status()
+        detail <- sprintf("the job's process ended by itself (exit status %s): %s", status, first_line(error))
         list(error = list(code = "killed", detail = detail))
       })
       error <- outcome$error
