@@ -517,6 +517,8 @@ def test_failed_skipped_and_absent_jobs_have_badges(cohorts: Callable[..., str],
         failed={
             "cluster_segments": ("skipped", "mean Jaccard 0.41 is under 0.6: no stable segments"),
             "mirt_calibrate": ("failed", "not published: the EM algorithm did not converge in 500 iterations"),
+            "fit_glmm": ("failed", "r-glmm-plumber: POST /glmm/fit: draining: the service is stopping"),
+            "fit_bayesian_growth": ("skipped", "there is no r-brms-plumber here: R is not installed"),
         },
     )
     with psycopg.connect(url) as connection:
@@ -527,10 +529,14 @@ def test_failed_skipped_and_absent_jobs_have_badges(cohorts: Callable[..., str],
         assert make(url, tmp_path, lang=lang) == 0
     page = Report(url, tmp_path).page
     badges = [badge for badge in page.badges if re.match(r"Failed|Skipped|Did not run", badge)]
-    assert len(badges) == 3
+    assert len(badges) == 5
     assert "Failed Item calibration: not published: the EM algorithm did not converge in 500 iterations" in badges[0]
     assert badges[1].startswith("Did not run Weekly and topic ability: there is no record of a run for this day")
-    assert badges[2].startswith("Skipped Segments: mean Jaccard 0.41 is under 0.6: no stable segments")
+    assert badges[2].startswith(
+        "Failed Growth by topic (GLMM): r-glmm-plumber: POST /glmm/fit: draining: the service is"
+    )
+    assert badges[3].startswith("Skipped Growth and goals: there is no r-brms-plumber here: R is not installed")
+    assert badges[4].startswith("Skipped Segments: mean Jaccard 0.41 is under 0.6: no stable segments")
     assert page.headings[1] == "The week at a glance"
     assert page.text.index(badges[0]) < page.text.index("Active learners, last 7 days")
     assert "There are no groups this week" in page.text
