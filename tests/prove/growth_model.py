@@ -11,12 +11,12 @@ from scipy.special import expit
 
 from irt_analytics import clients
 from irt_analytics.clients.brms import GrowthFitResult
+from irt_analytics.jobs._growth_posterior import Population, chunks, learner_lines
 from irt_analytics.jobs.features_backfill import Bank, Evidence, week_theta
 from irt_analytics.jobs.fit_bayesian_growth import (
     LEARNERS_FITTED,
     MAX_VARIANCE,
     MIN_WEEKS,
-    SCORING_DRAWS,
     Abilities,
     choose_sample,
     make_request,
@@ -128,34 +128,38 @@ def fit(
 
 
 def judge(cohort: GrowthCohort, abilities: Abilities, result: GrowthFitResult, weeks_ahead: int = 4) -> pd.DataFrame:
-    """Score every learner, half of them with a goal, beside what is true of them.
+    """Score every learner, every other one with a goal, beside what is true of them.
 
     Returns:
-        A row a learner: p, p_kind, whether it came true, and whether the 95 % interval of the slope and of theta at the
-        last day hold the truth.
+        A row a learner: p, p_kind, whether it came true, and whether the 90 % intervals of the slope and of theta at
+        the last day hold the truth.
     """
     users = abilities.user_ids
+    population, _ = population_of(result, abilities, seed=1)
     last_day = cohort.last_day
     target_date = last_day + timedelta(weeks=weeks_ahead)
     has_goal = np.arange(len(users)) % 2 == 1
-    target = cohort.theta(users, 0.0).mean() + np.linspace(-1.0, 1.0, len(users))
+    target = cohort.planted.intercept + np.linspace(-1.0, 1.0, len(users))
     goals = pd.DataFrame(
         {
             "target_theta": np.where(has_goal, target, np.nan),
             "target_date": [target_date if goal else None for goal in has_goal],
         }
     )
-    scored = score(abilities, population_of(result).thinned(SCORING_DRAWS), goals, last_day)
+    scored = score(abilities, population, goals, last_day)
     slope = cohort.lines["slope"].reindex(users).to_numpy()
     now = cohort.theta(users, abilities.week_of(last_day))
     then = cohort.theta(users, abilities.week_of(target_date))
+    slope_held, theta_held = np.zeros(len(users), dtype=bool), np.zeros(len(users), dtype=bool)
+    for part in chunks(len(users)):
+        lines = learner_lines(population, abilities.weeks, abilities.y[part], abilities.v[part])
+        for held, truth, mixture in (
+            (slope_held, slope, lines.slopes()),
+            (theta_held, now, lines.at(abilities.week_of(last_day))),
+        ):
+            held[part] = (mixture.quantile(0.05) <= truth[part]) & (truth[part] <= mixture.quantile(0.95))
     return scored.assign(
-        came_true=np.where(has_goal, then >= target, slope > 0.0),
-        slope_held=scored["slope_lower"].le(slope) & scored["slope_upper"].ge(slope),
-        theta_held=scored["theta_now_lower"].le(now) & scored["theta_now_upper"].ge(now),
-        slope_error=scored["slope"] - slope,
-        z=(slope - scored["slope"]) / ((scored["slope_upper"] - scored["slope_lower"]) / (2 * 1.96)),
-        theta_z=(now - scored["theta_now"]) / ((scored["theta_now_upper"] - scored["theta_now_lower"]) / (2 * 1.96)),
+        came_true=np.where(has_goal, then >= target, slope > 0.0), slope_held=slope_held, theta_held=theta_held
     )
 
 
@@ -164,3 +168,33 @@ def calibration(judged: pd.DataFrame) -> pd.DataFrame:
     decile = pd.qcut(judged["p"].rank(method="first"), 10, labels=False)
     table = judged.groupby(decile).agg(predicted=("p", "mean"), observed=("came_true", "mean"), n=("p", "size"))
     return table.assign(difference=table["predicted"] - table["observed"])
+
+
+def power(answers: int, weeks: int, learners: int = 4000, planted: Planted | None = None) -> dict[str, float]:
+    """What so many weeks of so many answers tell of growth where the population is known.
+
+    Returns:
+        reliability: share of the variance of slopes that learners' posterior means have.
+        decided: share of learners whose Pr(slope > 0) is under 0.1 or over 0.9.
+        learners_needed: learners from whom the mean slope is known with a standard error of a fifth of the sd between
+            learners, by generalised least squares.
+    """
+    planted = planted or Planted()
+    abilities = simulate(learners, answers, seed=weeks * 100 + answers, weeks=weeks, planted=planted).abilities()
+    population = Population(*(np.array([getattr(planted, name)]) for name in Population.__dataclass_fields__))
+    lines = learner_lines(population, abilities.weeks, abilities.y, abilities.v)
+    p = lines.slopes().at_least(0.0)
+    # A learner's line is as good as its prior plus Z'WZ: what it says of the mean is (Sigma + (Z'WZ)^-1)^-1.
+    w = 1.0 / (abilities.v + planted.sigma**2)
+    z = np.stack([np.ones_like(abilities.weeks), abilities.weeks], axis=-1)
+    own = np.linalg.inv(np.einsum("nt,ti,tj->nij", w, z, z))
+    off = planted.correlation * planted.sd_intercept * planted.sd_slope
+    between = np.array([[planted.sd_intercept**2, off], [off, planted.sd_slope**2]])
+    mean_variance = np.linalg.inv(np.linalg.inv(between + own).sum(axis=0))[1, 1]
+    return {
+        "answers": answers,
+        "weeks": weeks,
+        "reliability": float(1.0 - (lines.var_slope / planted.sd_slope**2).mean()),
+        "decided": float(((p < 0.1) | (p > 0.9)).mean()),
+        "learners_needed": float(len(abilities.user_ids) * mean_variance / (0.2 * planted.sd_slope) ** 2),
+    }

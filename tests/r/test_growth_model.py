@@ -11,19 +11,19 @@ import psutil
 import pytest
 from pydantic import SecretStr
 from tests.integration.logs import last_run, query, rows_of, run
-from tests.prove.growth_model import GrowthCohort, Planted, fit, judge, simulate
+from tests.prove.growth_model import GrowthCohort, Planted, calibration, fit, judge, simulate
 from tests.r.growth import address_of, brms_itself, compiled, growth_service
 from tests.r.rservice import TOKEN, RService
 
 from irt_analytics import db
 from irt_analytics.clients.brms import GrowthFitResult
+from irt_analytics.jobs._growth_population import update_population
 from irt_analytics.jobs._growth_posterior import Population, learner_lines
 from irt_analytics.jobs.fit_bayesian_growth import (
     MIN_LEARNERS,
     Abilities,
     choose_sample,
     make_request,
-    population_of,
     score,
 )
 from irt_analytics.settings import Settings
@@ -133,16 +133,19 @@ def test_a_days_run_fills_its_own_columns_and_a_rerun_agrees(with_service: Setti
     assert found["p"]["s000000"] > 0.999
     assert found["p"]["s000001"] < 0.001
     assert found.loc["s000002", "p_kind"] == "goal"
-    assert found.loc[["s000003"], ["p", "sigma", "p_kind"]].isna().to_numpy().all()
-    assert found.loc["s000003", "reason"] == "the goal's date is more than 8 weeks ahead"
-    assert found.loc["s000004", "reason"] == "the goal's date has passed"
-    assert found.loc["s000005", ["p_kind", "sigma_kind"]].tolist() == ["slope", "slope"]
+    without = found.loc[["s000003", "s000004"]]
+    assert without[["p", "sigma", "p_kind", "sigma_kind"]].isna().to_numpy().all()
+    assert without["reason"].tolist() == [
+        "the goal's date is more than 8 weeks ahead",
+        "the goal's date has passed",
+    ]
+    assert found.loc["s000005", "p_kind"] == found.loc["s000005", "sigma_kind"] == "slope"
 
     kpi = rows_of(with_service, "weekly_kpi").set_index("user_id")
     assert kpi.loc[found.index, "p"].equals(found["p"])
     assert kpi.loc[found.index, "sigma_source"].equals(found["sigma_kind"])
     assert kpi["p_reason"].compare(kpi["sigma_reason"]).empty
-    assert kpi["p_reason"]["s000003"] == found["reason"]["s000003"]
+    assert kpi.loc["s000003", "p_reason"] == "the goal's date is more than 8 weeks ahead"
     assert (kpi["s"] == 0.25).all()
     absent = kpi.index.difference(found.index)
     assert kpi.loc[absent, "p_reason"].eq("fewer than 3 weeks with answers that tell of ability").all()
@@ -218,7 +221,8 @@ def test_population_draws_are_those_of_brms(
     )
     assert direct["draws"] == result.draws.model_dump()
 
-    lines = learner_lines(population_of(result), abilities.weeks, abilities.y, abilities.v)
+    draws = Population(**{name: np.asarray(values) for name, values in direct["draws"].items()})
+    lines = learner_lines(draws, abilities.weeks, abilities.y, abilities.v)
     p_slope, p_goal = lines.slopes().at_least(0.0), lines.at(week_ahead).at_least(target)
     assert np.abs(p_slope - direct["p_slope"]).mean() <= 0.02
     assert np.abs(p_goal - direct["p_goal"]).mean() <= 0.02
@@ -237,15 +241,31 @@ def test_the_service_compiles_nothing(
     assert {path.suffix for path in compiled(library).parent.iterdir()} == {".rds"}
 
 
-def test_most_learners_outside_the_sample_are_judged_well(service: RService) -> None:
+def test_draws_given_all_learners_are_those_that_brms_would_give(
+    fitted: tuple[Abilities, GrowthFitResult],
+) -> None:
+    """The update with learners that the sampler did not take must be the same model: checked where both have all."""
+    abilities, result = fitted
+    draws = Population(**{name: np.asarray(values) for name, values in result.draws.model_dump().items()})
+    updated, effective = update_population(
+        draws, abilities.weeks, abilities.y, abilities.v, fitted=60, seed=1, size=1000
+    )
+    assert effective >= 200
+    for term, size in zip(result.population.term, result.population.ess_bulk, strict=True):
+        sampled, found = getattr(draws, term), getattr(updated, term)
+        error = sampled.std() * np.sqrt(1 / size + 1 / effective)
+        assert abs(found.mean() - sampled.mean()) < 4 * error, term
+        assert 0.8 < found.std() / sampled.std() < 1.25, term
+
+
+def test_learners_outside_the_sample_are_judged_well(service: RService) -> None:
     """P must mean what it says also for learners that the population was not sampled on."""
-    cohort = simulate(4000, 15, seed=5, planted=Planted(sd_slope=0.1))
+    cohort = simulate(6000, 15, seed=5, planted=Planted(sd_slope=0.1))
     abilities = cohort.abilities()
-    judged = judge(cohort, abilities, fit(address_of(service), abilities, seed=2, size=150))
+    judged = judge(cohort, abilities, fit(address_of(service), abilities, seed=2, size=100))
     for held in (judged["slope_held"], judged["theta_held"]):
-        assert 0.92 <= held.mean() <= 0.98
-    thirds = judged.groupby(pd.qcut(judged["p"], 3, labels=False)).agg(p=("p", "mean"), seen=("came_true", "mean"))
-    assert (thirds["p"] - thirds["seen"]).abs().max() < 0.06
+        assert 0.86 <= held.mean() <= 0.93
+    assert calibration(judged)["difference"].abs().max() < 0.05
 
 
 def test_posterior_equals_the_textbook_formula() -> None:

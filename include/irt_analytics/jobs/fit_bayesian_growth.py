@@ -1,7 +1,8 @@
 """P and sigma: how surely a learner reaches the goal, or grows at all, from a multilevel model of weekly abilities.
 
-r-brms-plumber samples how learners' lines are distributed, on a sample of the learners; given its draws the line of
-every learner follows in closed form. Week 0 of the model is the middle of the weeks read.
+r-brms-plumber samples how learners' lines are distributed, on a sample of the learners; its draws are brought up to
+date with the others, and given them the line of every learner follows in closed form. Week 0 of the model is the middle
+of the weeks read.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import pandas as pd
 from irt_analytics import clients, db
 from irt_analytics.clients.brms import GrowthFitRequest, GrowthFitResult
 from irt_analytics.errors import Skip
+from irt_analytics.jobs._growth_population import update_population
 from irt_analytics.jobs._growth_posterior import Lines, Mixture, Population, chunks, learner_lines
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
@@ -27,8 +29,10 @@ Floats = npt.NDArray[np.float64]
 MIN_WEEKS = 3
 #: Learners with a line that a population needs.
 MIN_LEARNERS = 50
-#: Learners that the population is sampled on: the sampler's time grows with them, the precision with their root.
-LEARNERS_FITTED = 400
+#: Learners that the population is sampled on: the sampler's time grows with them.
+LEARNERS_FITTED = 300
+#: Learners that its draws are brought up to date with.
+LEARNERS_UPDATED = 20_000
 #: Draws of the population that learners' posteriors are mixtures over.
 SCORING_DRAWS = 200
 #: Days after as_of that the line may be drawn on to.
@@ -105,11 +109,11 @@ def _fit(context: JobContext) -> None:
     result = clients.run(fit)
     if result.n_learners != len(sample):
         raise RuntimeError(f"{service.label} was sent {len(sample)} learners and fitted {result.n_learners}")
-    population = population_of(result).thinned(SCORING_DRAWS)
+    population, updated = population_of(result, abilities, request.seed)
     goals = db.read_frame(context.connection, "growth/goals", tenant_id=context.tenant).set_index("user_id")
     context.record.read("learner_goal", len(goals))
     learners = score(abilities, population, goals.reindex(abilities.user_ids), context.as_of)
-    _save(context, run_id, abilities, strata, result, learners)
+    _save(context, run_id, abilities, strata, result, updated, learners)
 
 
 def _load(context: JobContext) -> Abilities:
@@ -174,9 +178,36 @@ def make_request(abilities: Abilities, sample: npt.NDArray[np.intp], seed: int) 
     )
 
 
-def population_of(result: GrowthFitResult) -> Population:
-    """Return the draws of a fit."""
-    return Population(**{name: np.asarray(values) for name, values in result.draws.model_dump().items()})
+def population_of(result: GrowthFitResult, abilities: Abilities, seed: int) -> tuple[Population, dict[str, Any] | None]:
+    """Draws of the population that learners are scored with, and how they differ from the service's.
+
+    Where the service was sent all learners, they are its own; else they are given (up to `LEARNERS_UPDATED`) all.
+    """
+    draws = Population(**{name: np.asarray(values) for name, values in result.draws.model_dump().items()})
+    if result.n_learners == len(abilities.user_ids):
+        return draws.thinned(SCORING_DRAWS), None
+    chosen, _ = choose_sample(abilities.user_ids, abilities.n_weeks, LEARNERS_UPDATED)
+    population, effective = update_population(
+        draws,
+        abilities.weeks,
+        abilities.y[chosen],
+        abilities.v[chosen],
+        fitted=result.n_learners,
+        seed=seed,
+        size=SCORING_DRAWS,
+    )
+    summary = [
+        {
+            "term": name,
+            "mean": float(values.mean()),
+            "sd": float(values.std()),
+            "lower": float(np.quantile(values, LOWER)),
+            "upper": float(np.quantile(values, UPPER)),
+        }
+        for name, values in vars(population).items()
+    ]
+    logger.info("population given %s learners, %.0f effective draws", f"{len(chosen):,}", effective)
+    return population, {"learners": len(chosen), "effective_draws": effective, "population": summary}
 
 
 def score(abilities: Abilities, population: Population, goals: pd.DataFrame, as_of: date) -> pd.DataFrame:
@@ -268,6 +299,7 @@ def _save(
     abilities: Abilities,
     strata: dict[int, int],
     result: GrowthFitResult,
+    updated: dict[str, Any] | None,
     learners: pd.DataFrame,
 ) -> None:
     scored, fitted = len(abilities.user_ids), result.n_learners
@@ -279,6 +311,7 @@ def _save(
         "of": scored,
         "by": "number of weeks, then md5 of user_id",
         "learners_by_weeks": strata,
+        "updated": updated,
     }
     meta = {
         "run_id": run_id,

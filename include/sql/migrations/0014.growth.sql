@@ -53,7 +53,7 @@ comment on column growth_brms_meta.n_learners_fit is 'Learners that the populati
 comment on column growth_brms_meta.n_learners_scored is 'Learners whose own growth was computed.';
 comment on column growth_brms_meta.n_rows is 'Weekly abilities of the learners fitted.';
 comment on column growth_brms_meta.sampled is 'Whether a sample of the learners was fitted; all with enough weeks are scored in any case.';
-comment on column growth_brms_meta.sample is 'Size of the sample, learners it was drawn from, how, and learners by stratum.';
+comment on column growth_brms_meta.sample is 'Size of the sample, learners it was drawn from, how, learners by stratum; updated: the population given the others, too.';
 comment on column growth_brms_meta.population is 'Parameters of the population: mean, sd, 95 % interval, R-hat and effective sample sizes.';
 comment on column growth_brms_meta.max_rhat is 'Largest R-hat of them.';
 comment on column growth_brms_meta.divergences is 'Divergent transitions after warm-up.';

@@ -1,0 +1,145 @@
+"""Bayesian growth at full size; prints the figures that docs/models.md cites."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.prove.growth_model import FIRST_MONDAY, Planted, calibration, fit, judge, power, simulate
+from tests.r.conftest import r_status, require_r
+from tests.r.growth import address_of, brms_itself, growth_service
+from tests.r.rservice import RService
+
+from irt_analytics.jobs._growth_posterior import Population, learner_lines
+from irt_analytics.jobs.fit_bayesian_growth import (
+    SCORING_DRAWS,
+    Abilities,
+    choose_sample,
+    make_request,
+    population_of,
+    score,
+)
+
+__all__ = ["r_status", "require_r"]  # fixtures of this module too
+
+LEARNERS = 10_000
+ANSWERS = 15
+COHORTS = [
+    Planted(),
+    Planted(slope=0.0, sd_slope=0.08, correlation=0.3),
+    Planted(intercept=-0.3, slope=0.05, sigma=0.2),
+    Planted(slope=-0.02, sd_slope=0.06, correlation=-0.3),
+    Planted(sd_intercept=0.6, slope=0.02, sd_slope=0.1, sigma=0.0),
+]
+
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module")
+def library(require_r: Callable[[str], Path]) -> Path:
+    return require_r("brms")
+
+
+@pytest.fixture(scope="module")
+def service(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RService]:
+    with growth_service(library, tmp_path_factory.mktemp("r") / "brms.log") as running:
+        yield running
+
+
+def test_population_and_learners_equal_a_full_fit_by_brms(
+    library: Path, service: RService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """brms compiles the model anew here: neither our stored model nor our closed forms may differ from it."""
+    abilities = simulate(60, ANSWERS, seed=21, planted=Planted(sd_slope=0.1)).abilities()
+    result = fit(address_of(service), abilities, seed=4)
+    sample, _ = choose_sample(abilities.user_ids, abilities.n_weeks, len(abilities.user_ids))
+    request = make_request(abilities, sample, 4)
+    week_ahead, target = abilities.weeks[-1] + 4.0, np.linspace(-0.5, 1.0, len(abilities.user_ids))
+    direct = brms_itself(library, tmp_path, request, result.sampler, week_ahead, target, compile_anew=True)
+    assert direct["draws"] == result.draws.model_dump()
+
+    assert result.n_learners == len(abilities.user_ids)
+    lines = learner_lines(population_of(result, abilities, seed=1)[0], abilities.weeks, abilities.y, abilities.v)
+    p_slope, p_goal = lines.slopes().at_least(0.0), lines.at(week_ahead).at_least(target)
+    found = {
+        "P of the slope": np.abs(p_slope - direct["p_slope"]).mean(),
+        "P of the goal": np.abs(p_goal - direct["p_goal"]).mean(),
+        "slope, in its sd": np.abs((lines.slopes().mean() - direct["slope"]) / direct["slope_sd"]).mean(),
+    }
+    with capsys.disabled():
+        print("\nmean absolute difference:", {name: round(float(value), 4) for name, value in found.items()})  # noqa: T201
+    assert found["P of the slope"] <= 0.02
+    assert found["P of the goal"] <= 0.02
+    assert found["slope, in its sd"] <= 0.05
+
+
+def test_intervals_cover_and_p_means_what_it_says(service: RService, capsys: pytest.CaptureFixture[str]) -> None:
+    """From simulated answers to P: five populations, in each 300 learners sampled and 10,000 scored."""
+    parts, said = [], []
+    for seed, planted in enumerate(COHORTS):
+        cohort = simulate(LEARNERS, ANSWERS, seed=100 + seed, planted=planted)
+        abilities = cohort.abilities()
+        result = fit(address_of(service), abilities, seed=seed + 1)
+        judged = judge(cohort, abilities, result).assign(cohort=seed)
+        parts.append(judged)
+        said.append(
+            {
+                "max_rhat": result.max_rhat,
+                "divergences": result.divergences,
+                "draws": len(result.draws.sigma),
+                "slope_coverage": judged["slope_held"].mean(),
+                "theta_coverage": judged["theta_held"].mean(),
+            }
+        )
+        with capsys.disabled():
+            print("\n", planted, said[-1], flush=True)  # noqa: T201
+    judged = pd.concat(parts)
+    table = calibration(judged)
+    with capsys.disabled():
+        print(f"\n{len(judged):,} learners")  # noqa: T201
+        print(table.round(3).to_string())  # noqa: T201
+        print(judged[["slope_held", "theta_held"]].mean())  # noqa: T201
+    assert judged["slope_held"].mean() == pytest.approx(0.89, abs=0.04)
+    assert judged["theta_held"].mean() == pytest.approx(0.89, abs=0.04)
+    assert table["difference"].abs().max() <= 0.03
+
+
+def test_a_hundred_thousand_learners_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints the time; what is asserted is that every learner gets a finite line and P."""
+    rng = np.random.default_rng(1)
+    learners, weeks, draws = 100_000, 8, SCORING_DRAWS
+    v = np.where(rng.random((learners, weeks)) < 0.2, np.inf, rng.uniform(0.1, 0.6, (learners, weeks)))
+    abilities = Abilities(
+        np.array([f"s{i:06d}" for i in range(learners)], dtype=object),
+        [FIRST_MONDAY + timedelta(weeks=week) for week in range(weeks)],
+        rng.normal(0.0, 0.9, (learners, weeks)),
+        v,
+        np.full(learners, 100),
+    )
+    population = Population(
+        *rng.normal(((0.1,), (0.03,)), 0.01, (2, draws)),
+        *rng.uniform(((0.7,), (0.03,)), ((0.9,), (0.07,)), (2, draws)),
+        *rng.uniform(0.0, 0.2, (2, draws)),
+    )
+    as_of = FIRST_MONDAY + timedelta(days=7 * weeks - 1)
+    goals = pd.DataFrame({"target_theta": 0.5, "target_date": [as_of + timedelta(days=20)] * learners})
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = score(abilities, population, goals, as_of)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    with capsys.disabled():
+        print(f"\n{learners:,} learners scored: {wall:.1f} s, {cpu:.1f} s of processor time")  # noqa: T201
+    assert np.isfinite(found[["slope", "slope_lower", "slope_upper", "theta_now", "p", "sigma"]]).all(axis=None)
+
+
+def test_power(capsys: pytest.CaptureFixture[str]) -> None:
+    """More weeks and more answers must tell more: the table says from when on P is worth reading."""
+    cells = [(answers, weeks) for answers in (5, 15, 30) for weeks in (4, 8, 12, 26)]
+    table = pd.DataFrame([power(answers, weeks) for answers, weeks in cells])
+    with capsys.disabled():
+        print("\n" + table.round(2).to_string(index=False))  # noqa: T201
+    reliability = table.pivot_table(index="answers", columns="weeks", values="reliability")
+    assert (reliability.diff(axis=1).iloc[:, 1:] > 0).all(axis=None)
+    assert (reliability.diff().iloc[1:] > 0).all(axis=None)
