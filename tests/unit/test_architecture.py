@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clients": {"errors", "progress", "settings"},
     "jobs": {"clients", "db", "errors", "irt", "params", "progress", "report", "runner", "settings"},
     "demo": {"cli", "db", "errors", "settings"},
-    "deploy": {"cli", "demo", "errors"},
+    "deploy": {"cli", "db", "demo", "errors", "settings"},
     "cli": {"errors", "params", "runner", "settings"},
 }
 

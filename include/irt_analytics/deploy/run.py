@@ -4,16 +4,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import psycopg
+from pydantic import SecretStr
 
+from irt_analytics import db
 from irt_analytics.demo.airflow import DAG_ID, AirflowError, Client, UnreachableError
 from irt_analytics.deploy.cluster import ClusterError, forwarded, read_secret
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE
 from irt_analytics.errors import ConfigurationError
+from irt_analytics.settings import Settings
 
 TENANT = "default"
 POLL_SECONDS = 2.0
@@ -47,6 +51,8 @@ def load(arguments: Sequence[str], say: Callable[[str], None]) -> date:
         local = psycopg.conninfo.make_conninfo(url, hostaddr="127.0.0.1", port=port)
         with psycopg.connect(local) as connection:
             here = _uri(connection)
+        with db.connect(Settings(database_url=SecretStr(here))) as connection:
+            db.migrate(connection)
         environment = {**os.environ, "DATABASE_URL": here}
         ended = subprocess.run([sys.executable, "-m", "irt_analytics", *arguments], env=environment, check=False)
         if ended.returncode:
@@ -73,14 +79,27 @@ def run_day(day: date, conf: Mapping[str, str], say: Callable[[str], None]) -> R
     secret = read_secret("airflow-secrets", AIRFLOW_NAMESPACE)
     if secret is None:
         raise ConfigurationError("there is no trial in this cluster: run `make k8s-up` first")
-    with forwarded("service/airflow-api-server", 8080, AIRFLOW_NAMESPACE) as port:
-        client = Client(f"http://127.0.0.1:{port}")
-        client.log_in(secret["admin-password"])
+    password = secret["admin-password"]
+    with _airflow(password) as client:
         _await_dag(client)
         client.pause(False)
         run_id = client.trigger({"as_of": day.isoformat(), "tenant": TENANT, **conf})
-        say(f"run {run_id} for {day}")
-        seconds = _follow(client, run_id, say)
+    say(f"run {run_id} for {day}")
+    progress = _Progress(say)
+    give_up = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            with _airflow(password) as client:
+                seconds = _follow(client, run_id, progress)
+                break
+        except (UnreachableError, ClusterError):
+            # the API server's pod was replaced, and the way to it with it; the run goes on without
+            if progress.heard:
+                give_up = time.monotonic() + READY_SECONDS
+            progress.heard = False
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(POLL_SECONDS)
     return Run(run_id, seconds, reports(day))
 
 
@@ -124,11 +143,30 @@ def _await_dag(client: Client) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _follow(client: Client, run_id: str, say: Callable[[str], None]) -> dict[str, float]:
+@contextmanager
+def _airflow(password: str) -> Iterator[Client]:
+    """Airflow's REST API as its administrator."""
+    with forwarded("service/airflow-api-server", 8080, AIRFLOW_NAMESPACE) as port:
+        client = Client(f"http://127.0.0.1:{port}")
+        client.log_in(password)
+        yield client
+
+
+@dataclass
+class _Progress:
+    """What a person was told of a run so far, and whether Airflow has answered since the last silence."""
+
+    say: Callable[[str], None]
+    told: set[tuple[str, int, str]] = field(default_factory=set)
+    heard: bool = False
+
+
+def _follow(client: Client, run_id: str, progress: _Progress) -> dict[str, float]:
     """Tell of each task as it ends; returns seconds a task."""
-    told: set[tuple[str, int, str]] = set()
+    told, say = progress.told, progress.say
     while True:
         state, tasks = client.run_state(run_id), client.tasks(run_id)
+        progress.heard = True
         for task in tasks:
             key = (task["task_id"], task["try_number"], task["state"])
             if key not in told and task["state"] in ("success", "failed", "up_for_retry", "upstream_failed", "skipped"):
