@@ -17,9 +17,9 @@ use_airflow_home()
 if CLUSTER.exists():
     # The client reads it while it is imported.
     line = subprocess.run([CLUSTER, "env"], check=True, capture_output=True, text=True).stdout
-    os.environ["KUBECONFIG"] = next(
-        word.removeprefix("KUBECONFIG=") for word in line.split() if word.startswith("KUBECONFIG=")
-    )
+    settings = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    os.environ["KUBECONFIG"] = settings["KUBECONFIG"]
+    os.environ["PATH"] = settings["PATH"].replace("$PATH", os.environ["PATH"])  # kubectl
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def test_rules_are_rules(promtool: Path, rules: Path) -> None:
 
 def test_alerts_fire_when_they_should_and_not_before(promtool: Path, rules: Path) -> None:
     shutil.copy(ALERTS, rules.parent)
-    program = [promtool, "test", "rules", rules.parent / ALERTS.name]
+    program = [str(promtool), "test", "rules", str(rules.parent / ALERTS.name)]
     ended = subprocess.run(program, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
