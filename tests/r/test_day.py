@@ -27,8 +27,8 @@ BRANCHES = {
     "fit_bayesian_growth": "brms",
 }
 PACKAGES = {"glmm": "irtglmm", "forecast": "irtforecast", "brms": "irtbrms"}
-#: Long enough a past for a forecast.
-WEEKS = 26
+#: Long enough a past for a forecast, and items enough that learners still meet new ones at its end.
+WITH_PAST = replace(COHORT, learners=200, items=240, weeks=26)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def start(settings: Settings, found: dict[str, str], job: str, log: Path) -> "su
 def test_branches_at_once_and_again_give_the_day_s_numbers(settings: Settings, library: Path, tmp_path: Path) -> None:
     """Were a rerun to differ, or a branch to lose another's columns, last week's trend could be a retry's artefact."""
     with db.connect(settings) as connection:
-        write_database(connection, replace(COHORT, weeks=WEEKS), "default")
+        write_database(connection, WITH_PAST, "default")
         connection.commit()
     for job in CHAIN[: CHAIN.index("compute_daily_kpis") + 1]:
         assert run(settings, job, NEXT_DAY) == 0, job
