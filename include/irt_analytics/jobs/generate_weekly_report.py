@@ -118,6 +118,11 @@ def load(context: JobContext) -> Facts:
         segment_metas=_rows(context, "segment_metas", records.SegmentMeta),
         segment_sizes=_rows(context, "segment_sizes", records.SegmentSize),
         segment_moves=_rows(context, "segment_moves", records.SegmentMove),
+        forecast_metas=_rows(context, "forecast_metas", records.ForecastMeta),
+        forecast_weeks=_rows(context, "forecast_weeks", records.ForecastWeek),
+        judged_weeks=_rows(context, "judged_weeks", records.JudgedWeek),
+        churn_metas=_rows(context, "churn_metas", records.ChurnMeta),
+        learners_at_risk=_rows(context, "learners_at_risk", records.AtRisk),
         pages={
             user_id: _page_name(user_id, context.params.report_lang, "html")
             for user_id in _page_learners(context, flagged)

@@ -200,6 +200,67 @@ class SegmentMove:
 
 
 @dataclass(frozen=True)
+class ForecastMeta:
+    """The day's forecast run; `threshold` is the |z| from which a week is an anomaly."""
+
+    status: str
+    reason: str | None
+    n_series: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class ForecastWeek:
+    """A week to come of a series: the cohort or a segment, mean theta or mean I_t."""
+
+    series: str
+    metric: str
+    week_start: date
+    forecast: float
+    lower: float
+    upper: float
+    level: float
+
+
+@dataclass(frozen=True)
+class JudgedWeek:
+    """A past week of a series, and its forecast from the weeks before where there were enough."""
+
+    series: str
+    metric: str
+    week_start: date
+    observed: float
+    expected: float | None
+    sd: float | None
+    z: float | None
+    anomaly: bool
+    n_learners: int
+
+
+@dataclass(frozen=True)
+class ChurnMeta:
+    """The day's churn model."""
+
+    status: str
+    reason: str | None
+    horizon_days: int
+    evaluation: Mapping[str, Any] | None
+    n_scored: int
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """A learner flagged as at risk of staying away; risk is a probability with its 95 % interval."""
+
+    user_id: str
+    risk: float
+    risk_lower: float
+    risk_upper: float
+    last_active: date
+    n_answers: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that the cohort's report is made of. Records are in the order of their queries.
 
@@ -223,6 +284,11 @@ class Facts:
     segment_metas: Sequence[SegmentMeta]
     segment_sizes: Sequence[SegmentSize]
     segment_moves: Sequence[SegmentMove]
+    forecast_metas: Sequence[ForecastMeta] = ()
+    forecast_weeks: Sequence[ForecastWeek] = ()
+    judged_weeks: Sequence[JudgedWeek] = ()
+    churn_metas: Sequence[ChurnMeta] = ()
+    learners_at_risk: Sequence[AtRisk] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
 
     @property

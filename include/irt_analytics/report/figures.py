@@ -1,7 +1,7 @@
 """The report's figures: calm, direct labels, readable in grey, the same bytes for the same data."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from irt_analytics.report import fonts
 from irt_analytics.report.bank import MISFIT, Coverage, Review
-from irt_analytics.report.facts import Item, KpiWeek, LearnerWeek, ThetaWeek
+from irt_analytics.report.facts import ForecastWeek, Item, JudgedWeek, KpiWeek, LearnerWeek, ThetaWeek
 from irt_analytics.report.markup import visible
 from irt_analytics.report.texts import Texts
 
@@ -244,6 +244,72 @@ class Studio:
             panels[0, 0].set_ylim(-0.7, len(features) - 0.3)
 
         return self._draw("segments", 0.55 + rows * (0.35 + 0.2 * len(features)), paint)
+
+    def forecast(
+        self, panels: Sequence[tuple[str, Sequence[JudgedWeek], Sequence[ForecastWeek]]], threshold: float
+    ) -> str:
+        """Past weeks beside what was expected of them, anomalies marked, and the weeks to come with their intervals."""
+
+        def paint(figure: Figure) -> None:
+            rows = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+            for axes, (title, past, ahead) in zip(rows, panels, strict=True):
+                grid, observed, expected, sd = _by_week(past, "observed", "expected", "sd")
+                axes.vlines(grid, expected - threshold * sd, expected + threshold * sd, color=RULE, linewidth=4)
+                axes.plot(grid, observed, color=ACCENT, marker="o", markersize=3.5)
+                x = [week.week_start for week in ahead]
+                axes.fill_between(
+                    x,
+                    [week.lower for week in ahead],
+                    [week.upper for week in ahead],
+                    color=BAND,
+                    hatch="////",
+                    edgecolor="white",
+                    linewidth=0,
+                )
+                mean = [week.forecast for week in ahead]
+                axes.plot(x, mean, color=ACCENT, linestyle=(0, (3, 2)), marker="o", markersize=3.5, mfc="white")
+                _label_end(axes, x[-1], mean[-1], self.texts.number(mean[-1], signed=True))
+                for week in past:
+                    if week.anomaly and week.z is not None:
+                        axes.plot([week.week_start], [week.observed], "D", color=ALERT, ms=6)
+                        axes.annotate(
+                            self.texts("chart.forecast.z", z=self.texts.number(week.z, 1, signed=True)),
+                            (week.week_start, week.observed),
+                            xytext=(7, 0),
+                            textcoords="offset points",
+                            va="center",
+                            color=ALERT,
+                        )
+                axes.set_title(title)
+                axes.set_ylabel(self.texts("axis.theta"))
+                axes.margins(y=0.12)
+                self._weeks(axes, [*grid, *(day for day in x if day > grid[-1])])
+            for axes in rows:
+                axes.xaxis.set_tick_params(labelbottom=True)
+
+        return self._draw("forecast", 2.3 * len(panels) + 0.2, paint)
+
+    def calibration(self, groups: Sequence[Mapping[str, float]]) -> str:
+        """Share of learners who stayed away over the risk forecast, by groups of like risk, with 95 % intervals."""
+
+        def paint(figure: Figure) -> None:
+            axes = figure.subplots()
+            predicted = np.array([group["predicted"] for group in groups])
+            axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.vlines(
+                predicted, [g["lower"] for g in groups], [g["upper"] for g in groups], color=BAND, linewidth=3.5
+            )
+            axes.plot(predicted, [group["observed"] for group in groups], "o", color=ACCENT, ms=5)
+            for set_ticks in (axes.set_xticks, axes.set_yticks):
+                ticks = np.arange(0, 1.01, 0.25)
+                set_ticks(ticks, [self.texts.percent(float(tick)) for tick in ticks])
+            axes.set_xlim(-0.02, 1.02)
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_xlabel(self.texts("axis.risk_predicted"))
+            axes.set_ylabel(self.texts("axis.risk_observed"))
+            axes.grid(axis="x")
+
+        return self._draw("risk-calibration", 3.0, paint)
 
     def learner_trend(self, name: str, weeks: Sequence[LearnerWeek], goal: float | None) -> str:
         """One learner's ability by week with its 95 % interval; the goal as a line."""

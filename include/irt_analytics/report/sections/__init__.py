@@ -6,10 +6,12 @@ from irt_analytics.report.figures import Studio
 from irt_analytics.report.sections import (
     bank,
     changes,
+    forecast,
     kpis,
     learners,
     limits,
     provenance,
+    risk,
     scale,
     segments,
     summary,
@@ -17,7 +19,20 @@ from irt_analytics.report.sections import (
 )
 from irt_analytics.report.texts import Texts
 
-_SECTIONS = (summary, changes, learners, trend, kpis, segments, bank, scale, limits, provenance)
+_SECTIONS = (
+    summary,
+    changes,
+    learners,
+    risk,
+    trend,
+    forecast,
+    kpis,
+    segments,
+    bank,
+    scale,
+    limits,
+    provenance,
+)
 
 
 def cohort_sections(facts: Facts, texts: Texts, studio: Studio) -> list[Section]:
