@@ -40,7 +40,7 @@ class RService:
             )
         self.url = f"http://{HOST}:{self.port}"
         self.http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60.0, trust_env=False
+            base_url=self.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=300.0, trust_env=False
         )
 
     def __enter__(self) -> Self:
