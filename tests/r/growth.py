@@ -53,6 +53,7 @@ def brms_itself(
     model = "compile" if compile_anew else str(compiled(library))
     command = ["Rscript", str(script), model, str(folder / "request.json"), str(folder / "direct.json")]
     environment = os.environ | {"R_LIBS": str(library), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     found: dict[str, Any] = json.loads((folder / "direct.json").read_text(encoding="utf-8"))
     return found

@@ -4,27 +4,31 @@
 #
 # request: student, week, y, v; sampler (seed, chains, warmup, draws, adapt_delta); week_ahead and target, one a learner in
 # the order of their numbers. model.rds: a compiled model to sample, or "compile" for one compiled here from the formula.
+suppressPackageStartupMessages(library(brms))
 args <- commandArgs(TRUE)
 request <- jsonlite::fromJSON(args[[2]])
 sampler <- request$sampler
-rows <- with(request, data.frame(y, se = sqrt(v), week, student = as.character(student)))
-names(rows)[2] <- "sqrt_v"
-prior <- c(
-  brms::prior(normal(0, 1), class = "Intercept"), brms::prior(normal(0, 0.5), class = "b"),
-  brms::prior(cauchy(0, 1), class = "sd"), brms::prior(normal(0, 0.5), class = "sigma")
-)
-if (args[[1]] == "compile" && !file.exists(rstan::rstan_options("boost_lib"))) {
-  rstan::rstan_options(boost_lib = "/usr/include")
-}
-fit <- brms::brm(
-  y | se(sqrt_v, sigma = TRUE) ~ 1 + week + (1 + week | student),
-  data = rows, prior = prior, fit = if (args[[1]] == "compile") NA else readRDS(args[[1]]),
+rows <- with(request, data.frame(y, sqrt_v = sqrt(v), week, student = as.character(student)))
+how <- list(
   seed = sampler$seed, chains = sampler$chains, warmup = sampler$warmup, iter = sampler$warmup + sampler$draws,
   control = list(
     adapt_init_buffer = 25, adapt_window = 15, adapt_term_buffer = 50, adapt_delta = sampler$adapt_delta
   ),
   refresh = 0, silent = 2
 )
+if (args[[1]] == "compile") {
+  if (!file.exists(rstan::rstan_options("boost_lib"))) rstan::rstan_options(boost_lib = "/usr/include")
+  model <- list(
+    y | se(sqrt_v, sigma = TRUE) ~ 1 + week + (1 + week | student), data = rows,
+    prior = c(
+      brms::prior(normal(0, 1), class = "Intercept"), brms::prior(normal(0, 0.5), class = "b"),
+      brms::prior(cauchy(0, 1), class = "sd"), brms::prior(normal(0, 0.5), class = "sigma")
+    )
+  )
+  fit <- do.call(brms::brm, c(model, how))
+} else {
+  fit <- do.call(update, c(list(readRDS(args[[1]]), newdata = rows, recompile = FALSE), how))
+}
 draws <- as.data.frame(fit)
 learners <- as.character(sort(unique(request$student)))
 lines <- stats::coef(fit, summary = FALSE)$student

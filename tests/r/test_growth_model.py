@@ -139,7 +139,7 @@ def test_a_days_run_fills_its_own_columns_and_a_rerun_agrees(with_service: Setti
         "the goal's date is more than 8 weeks ahead",
         "the goal's date has passed",
     ]
-    assert found.loc["s000005", "p_kind"] == found.loc["s000005", "sigma_kind"] == "slope"
+    assert found.loc[["s000005"], ["p_kind", "sigma_kind"]].to_numpy().tolist() == [["slope", "slope"]]
 
     kpi = rows_of(with_service, "weekly_kpi").set_index("user_id")
     assert kpi.loc[found.index, "p"].equals(found["p"])

@@ -123,6 +123,10 @@ def load(context: JobContext) -> Facts:
         judged_weeks=_rows(context, "judged_weeks", records.JudgedWeek),
         churn_metas=_rows(context, "churn_metas", records.ChurnMeta),
         learners_at_risk=_rows(context, "learners_at_risk", records.AtRisk),
+        growth_metas=_rows(context, "growth_metas", records.GrowthMeta),
+        growth_tenths=_rows(context, "growth_tenths", records.GrowthTenth),
+        goals_in_doubt=_rows(context, "goals_in_doubt", records.GoalInDoubt),
+        topic_metas=_rows(context, "topic_metas", records.TopicMeta),
         pages={
             user_id: _page_name(user_id, context.params.report_lang, "html")
             for user_id in _page_learners(context, flagged)

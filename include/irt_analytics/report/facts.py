@@ -261,6 +261,61 @@ class AtRisk:
 
 
 @dataclass(frozen=True)
+class GrowthMeta:
+    """The day's Bayesian growth: the population's parameters by term, and how well they were sampled."""
+
+    status: str
+    reason: str | None
+    weeks: int
+    n_learners_fit: int
+    n_learners_scored: int
+    population: Sequence[Mapping[str, Any]] | None
+    sample: Mapping[str, Any] | None
+    max_rhat: float | None
+    divergences: int | None
+    draws: int | None
+
+
+@dataclass(frozen=True)
+class GrowthTenth:
+    """Learners whose P lies in one tenth (0..9), of those with a goal or of those without (kind goal, slope)."""
+
+    kind: str
+    tenth: int
+    n: int
+
+
+@dataclass(frozen=True)
+class GoalInDoubt:
+    """A learner whose goal is less likely than not to be reached; abilities in theta."""
+
+    user_id: str
+    p: float
+    theta_now: float
+    theta_now_lower: float
+    theta_now_upper: float
+    target_theta: float
+    target_date: date
+
+
+@dataclass(frozen=True)
+class TopicMeta:
+    """The day's mixed model: growth by week and effects of topics, in log-odds of a right answer."""
+
+    status: str
+    reason: str | None
+    n_learners: int
+    n_answers: int
+    sampled: bool
+    item_term: str | None
+    converged: bool | None
+    singular: bool | None
+    fixed: Sequence[Mapping[str, Any]] | None
+    random: Sequence[Mapping[str, Any]] | None
+    topics: Sequence[Mapping[str, Any]] | None
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that the cohort's report is made of. Records are in the order of their queries.
 
@@ -289,6 +344,10 @@ class Facts:
     judged_weeks: Sequence[JudgedWeek] = ()
     churn_metas: Sequence[ChurnMeta] = ()
     learners_at_risk: Sequence[AtRisk] = ()
+    growth_metas: Sequence[GrowthMeta] = ()
+    growth_tenths: Sequence[GrowthTenth] = ()
+    goals_in_doubt: Sequence[GoalInDoubt] = ()
+    topic_metas: Sequence[TopicMeta] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -311,6 +311,56 @@ class Studio:
 
         return self._draw("risk-calibration", 3.0, paint)
 
+    def probabilities(self, panels: Sequence[tuple[str, Sequence[int]]]) -> str:
+        """Learners by tenth of a probability, one panel a kind; those above a half are dark."""
+
+        def paint(figure: Figure) -> None:
+            row = figure.subplots(1, len(panels), squeeze=False)[0]
+            for axes, (title, counts) in zip(row, panels, strict=True):
+                half = len(counts) // 2
+                x = (np.arange(len(counts)) + 0.5) / len(counts)
+                width = 0.86 / len(counts)
+                axes.bar(x[:half], counts[:half], width, color="white", edgecolor=LIGHT, hatch="////", linewidth=0.8)
+                axes.bar(x[half:], counts[half:], width, color=ACCENT)
+                for place, count in zip(x, counts, strict=True):
+                    if count:
+                        label = self.texts.count(count)
+                        axes.annotate(label, (place, count), (0, 2), textcoords="offset points", ha="center", size=7)
+                ticks = np.arange(0, 1.01, 0.25)
+                axes.set_xticks(ticks, [self.texts.percent(float(tick)) for tick in ticks])
+                axes.set_xlim(-0.03, 1.03)
+                axes.margins(y=0.12)
+                axes.set_yticks([])
+                axes.grid(visible=False)
+                axes.set_title(title)
+                axes.set_xlabel(self.texts("axis.probability"))
+
+        return self._draw("growth", 2.5, paint)
+
+    def topic_effects(self, topics: Sequence[tuple[str, float, float]], cut: int | None) -> str:
+        """Effect of each topic with its 95 % interval, the easiest on top; `cut`: place of topics that are left out."""
+
+        def paint(figure: Figure) -> None:
+            axes = figure.subplots()
+            y = -np.arange(len(topics), dtype=float)
+            if cut is not None:
+                y[cut:] -= 1
+                axes.axhline((y[cut - 1] + y[cut]) / 2, color=MUTED, linewidth=0.8, linestyle=(0, (1, 3)))
+            effect, half = (np.array([topic[place] for topic in topics]) for place in (1, 2))
+            apart = np.abs(effect) > half
+            axes.axvline(0, color=MUTED, linewidth=0.8)
+            axes.hlines(y, effect - half, effect + half, color=BAND, linewidth=3.5)
+            axes.plot(effect[apart], y[apart], "o", color=ACCENT, ms=5)
+            axes.plot(effect[~apart], y[~apart], "o", color=ACCENT, ms=4.5, mfc="white")
+            axes.set_yticks(y, [topic[0] for topic in topics])
+            axes.set_ylim(y[-1] - 0.7, 0.7)
+            axes.grid(visible=False)
+            axes.grid(axis="x")
+            axes.set_xlabel(self.texts("axis.topic_effect"))
+            _signed_ticks(axes, self.texts)
+
+        return self._draw("topic-effects", 0.7 + 0.19 * len(topics), paint)
+
     def learner_trend(self, name: str, weeks: Sequence[LearnerWeek], goal: float | None) -> str:
         """One learner's ability by week with its 95 % interval; the goal as a line."""
 

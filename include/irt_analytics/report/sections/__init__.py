@@ -7,6 +7,7 @@ from irt_analytics.report.sections import (
     bank,
     changes,
     forecast,
+    growth,
     kpis,
     learners,
     limits,
@@ -15,6 +16,7 @@ from irt_analytics.report.sections import (
     scale,
     segments,
     summary,
+    topics,
     trend,
 )
 from irt_analytics.report.texts import Texts
@@ -25,9 +27,11 @@ _SECTIONS = (
     learners,
     risk,
     trend,
+    growth,
     forecast,
     kpis,
     segments,
+    topics,
     bank,
     scale,
     limits,
