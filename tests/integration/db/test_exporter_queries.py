@@ -1,4 +1,4 @@
-"""The statements of the database exporter, on the schema they are written for: a renamed column would silence alerts."""
+"""Statements of the database exporter, on the schema they are written for: a renamed column would silence alerts."""
 
 from typing import Any
 
