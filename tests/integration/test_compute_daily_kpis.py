@@ -23,7 +23,18 @@ from irt_analytics.simulate import Cohort, simulate_cohort
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SUNDAY = date(2026, 3, 1)
 TEN_SECONDS = BankItem(1.0, 0.0, 10_000.0)
-OWN_COLUMNS_OF_LATER_JOBS = {"s": 0.25, "s_lower": 0.2, "s_upper": 0.3, "p": 0.75, "sigma": 0.4}
+OWN_COLUMNS_OF_LATER_JOBS = {
+    "s": 0.25,
+    "s_lower": 0.2,
+    "s_upper": 0.3,
+    "s_n": 12,
+    "s_source": "landmark Cox model",
+    "p": 0.75,
+    "p_n": 6,
+    "p_source": "goal",
+    "sigma": 0.4,
+    "sigma_source": "goal",
+}
 
 
 def at(day: date, clock: str = "10:00:00") -> datetime:
@@ -376,7 +387,7 @@ def test_growth_worked_out_by_hand(settings: Settings) -> None:
 
     few = row(settings, "bob")
     assert few["i_t"] is None
-    assert few["i_t_reason"] == "fewer than 5 first attempts in the recent or the previous fortnight"
+    assert few["i_t_reason"] == "fewer than 5 first attempts that count in the recent or the previous fortnight"
 
 
 def test_answers_that_say_nothing_of_growth_are_null_with_their_reason(settings: Settings) -> None:
@@ -576,8 +587,11 @@ def test_a_rerun_keeps_what_later_jobs_wrote(settings: Settings, cohort: Cohort)
     learners = rows(settings)["user_id"].unique()
     kept, gone = str(learners[0]), str(learners[1])
     with db.connect(settings) as connection:
-        assignments = ", ".join(f"{column} = {value}" for column, value in OWN_COLUMNS_OF_LATER_JOBS.items())
-        connection.execute(f"update weekly_kpi set {assignments} where user_id = %s and not reconstructed", (kept,))
+        assignments = ", ".join(f"{column} = %({column})s" for column in OWN_COLUMNS_OF_LATER_JOBS)
+        connection.execute(
+            f"update weekly_kpi set {assignments} where user_id = %(kept)s and not reconstructed",
+            OWN_COLUMNS_OF_LATER_JOBS | {"kept": kept},
+        )
         connection.execute("delete from attempt_log where student_id = any(%s)", ([kept, gone],))
         connection.commit()
     before = rows(settings, "user_id <> all(%(ids)s)", ids=[kept, gone])

@@ -1,7 +1,7 @@
 """Replications of calibration, abilities and linking on answers whose truth is known."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class Design:
         n_items: items of the bank.
         answers_each: different items that every learner answers.
         seed: of the bank and all answers.
+        weak_unit: unit of the weak priors in the second cohort (1 in the first); None: no priors.
     """
 
     model: Literal["2PL", "Rasch"]
@@ -41,6 +42,7 @@ class Design:
     n_items: int
     answers_each: int
     seed: int
+    weak_unit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ def run(design: Design) -> Replications:
         for cohort, (A, B) in enumerate([(1.0, 0.0), (PLANTED_A, PLANTED_B)], start=1):
             standard = rng.normal(0.0, 1.0, design.n_students)
             responses = Responses.from_long(*_answers(A * standard + B, bank, design.answers_each, rng))
-            fit = calibrate(responses, model=design.model)
+            weak: dict[str, Any] = {}
+            if design.weak_unit is not None:
+                weak = {"priors": "weak", "weak_unit": design.weak_unit if cohort == 2 else 1.0}
+            fit = calibrate(responses, model=design.model, **weak)
             if not fit.converged:
                 raise AssertionError(f"replication {replication}, cohort {cohort} did not converge")
             # A calibration's own scale: population mean 0, and for the 2PL sd 1.

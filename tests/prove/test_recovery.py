@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import click
 import pytest
-from tests.prove.recovery import PLANTED_A, Bias, Coverage, Design, RecoveryChecks, Replications
+from tests.prove.recovery import PLANTED_A, Bias, Coverage, Design, RecoveryChecks, Replications, run
 
 RESULTS = Path(__file__).parents[2] / ".bench" / "recovery"
 
@@ -36,3 +36,17 @@ class TestRecovery(RecoveryChecks):
         (RESULTS / f"{design.model}.txt").write_text("\n".join(lines) + "\n")
         with capsys.disabled():
             click.echo("\n" + "\n".join(lines))
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("n_students", [250, 1_500], ids=["125-answers-an-item", "750-answers-an-item"])
+def test_links_under_weak_priors(n_students: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The daily job's priors: on the published unit they leave A alone, on the cohort's own they draw it to 1."""
+    own, published = (
+        run(Design("2PL", 150, n_students, n_items=40, answers_each=20, seed=13, weak_unit=unit)).links["A"] - PLANTED_A
+        for unit in (1.0, PLANTED_A)
+    )
+    with capsys.disabled():
+        click.echo(f"\nbias of A under weak priors: {Bias.of(published)}; on the cohort's own unit {Bias.of(own)}")
+    assert Bias.of(published).agrees(3.0)
+    assert Bias.of(own).mean < -3.0 * Bias.of(own).monte_carlo_error

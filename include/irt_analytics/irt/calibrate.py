@@ -154,6 +154,7 @@ def calibrate(
     *,
     priors: Priors | Literal["weak"] | None = None,
     weak_below: int = 0,
+    weak_unit: float = 1.0,
     fixed: pd.DataFrame | None = None,
     group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
     latent: tuple[float, float] | None = None,
@@ -174,6 +175,9 @@ def calibrate(
         model: "Rasch" (a = 1, variance of theta free), "2PL" or "3PL".
         priors: None (maximum likelihood), "weak" (a ~ lognormal(0, 0.5), in the 3PL c ~ beta(5, 17)), or `Priors`.
         weak_below: where `priors` is None, items with fewer answers than this have the weak ones all the same.
+        weak_unit: sd of theta, here 1, on the scale whose slopes the weak priors are meant for, so that
+            a / weak_unit ~ lognormal(0, 0.5): without it, slopes of a cohort that spreads more, or less, than that
+            scale's are drawn to 1, and with them the A of the link.
         fixed: items that keep their parameters to the last digit: item_id, a, b and, optionally, c.
         group: group of every learner, as a mapping or series from student_id, or as an array in the order of
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
@@ -193,11 +197,12 @@ def calibrate(
         ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
     """
     _check(responses, model, latent, tolerance, max_iterations)
-    chosen_priors = _as_priors(priors, model)
+    weak = WEAK_PRIORS.on_unit(weak_unit)
+    chosen_priors = _as_priors(priors, weak, model)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
     counts = responses.item_counts()
-    priors_of_few = _as_priors("weak", model) if priors is None else chosen_priors
+    priors_of_few = _as_priors("weak", weak, model) if priors is None else chosen_priors
     few = counts.sum(axis=1) < weak_below
     priors_by_item = np.where(few[:, None], priors_of_few.as_vector(), chosen_priors.as_vector())
     with workers() as run:
@@ -283,14 +288,14 @@ def _check(
         raise ValueError("there are no answers to calibrate")
 
 
-def _as_priors(priors: Priors | Literal["weak"] | None, model: Model) -> Priors:
+def _as_priors(priors: Priors | Literal["weak"] | None, weak: Priors, model: Model) -> Priors:
     """The priors of the parameters that the model estimates."""
     if priors is None:
         return NO_PRIORS
     if isinstance(priors, Priors):
         chosen = priors
     elif priors == "weak":
-        chosen = WEAK_PRIORS
+        chosen = weak
     else:
         raise ValueError(f"priors must be None, 'weak' or Priors, got {priors!r}")
     if model == "3PL":

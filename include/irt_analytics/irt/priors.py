@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,16 @@ class Priors:
             raise ValueError(f"the shapes of the beta prior of c must be at least 1, got {self.c}")
         if self.c is not None and self.logit_c is not None:
             raise ValueError("c and logit_c are priors of the same parameter; give one of them")
+
+    def on_unit(self, sd: float) -> Priors:
+        """The same prior of a where theta is measured in units of `sd`, so that slopes are `sd` times as large.
+
+        Raises:
+            ValueError: sd is not a positive number.
+        """
+        if not 0.0 < sd < np.inf:
+            raise ValueError(f"the unit of the weak priors must be a positive number, got {sd}")
+        return self if self.a is None else replace(self, a=(self.a[0] + float(np.log(sd)), self.a[1]))
 
     def __str__(self) -> str:
         parts = []

@@ -122,7 +122,7 @@ def run(context: JobContext) -> None:
     _refuse_other_unit(reference, params)
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
-    fit = _calibrate(evidence.items, params)
+    fit = _calibrate(evidence.items, params, unit=reference["latent_sd"].iloc[0] if len(reference) else 1.0)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     meta = _describe_fit(context, window, evidence, fit, reference, tagged)
@@ -287,7 +287,8 @@ def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
         )
 
 
-def _calibrate(responses: Responses, params: RunParams) -> Calibration:
+def _calibrate(responses: Responses, params: RunParams, *, unit: float) -> Calibration:
+    """Calibrate on a scale of its own, whose sd of theta is expected to be `unit` on the published scale."""
     with track("EM", None) as progress:
         done = 0
 
@@ -302,6 +303,7 @@ def _calibrate(responses: Responses, params: RunParams) -> Calibration:
                 model=params.model,
                 priors="weak" if params.priors == "weak" else None,
                 weak_below=params.item_minimum,
+                weak_unit=unit,
                 progress=report,
             )
         except ValueError as error:

@@ -57,7 +57,7 @@ select
     coalesce(growth.n, 0),
     case when growth.value is not null then growth.source end,
     case when growth.value is null
-        then coalesce(growth.reason, 'fewer than 5 first attempts in the recent or the previous fortnight')
+        then coalesce(growth.reason, 'fewer than 5 first attempts that count in the recent or the previous fortnight')
     end,
     growth.raw,
     growth.se,
@@ -79,7 +79,7 @@ select
     case
         when efficiency.value is not null then null
         when not timing.recorded then 'response times are not recorded'
-        else 'fewer than 15 timed correct first attempts in the recent or the previous four weeks'
+        else 'fewer than 15 timed correct first attempts that count in the recent or the previous four weeks'
     end,
     resolved.value,
     resolved.lower,

@@ -294,3 +294,16 @@ def test_abilities_recover_and_their_errors_are_right(simulate: Simulate) -> Non
     error = own["theta"] - theta
     assert abs(float((error / own["se"]).std()) - 1.0) < 0.05
     assert abs(float(error.mean())) < 0.05
+
+
+def test_weak_priors_mean_the_slopes_of_another_scale(simulate: Simulate) -> None:
+    """Theta of sd 1.5 under a ~ lognormal(0, 0.5) is theta of sd 1 under a / 1.5 ~ lognormal(0, 0.5)."""
+    responses = simulate(400, 10, 8, seed=16)[0]
+    wide = calibrate(
+        responses, priors="weak", latent=(0.0, 1.5), quadrature=Quadrature(61, -9.0, 9.0), tolerance=1e-8
+    ).items
+    own = calibrate(responses, priors="weak", weak_unit=1.5, tolerance=1e-8).items
+    np.testing.assert_allclose(own["a"], 1.5 * wide["a"], rtol=1e-6)
+    np.testing.assert_allclose(own["b"], wide["b"] / 1.5, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="must be a positive number, got 0"):
+        calibrate(responses, priors="weak", weak_unit=0.0)

@@ -257,7 +257,7 @@ def _write_kpis(
                     "i_t_n": np.where(has_growth, 24, 4),
                     "i_t_source": _texts(has_growth, "theta"),
                     "i_t_reason": _texts(
-                        ~has_growth, "fewer than 5 first attempts in the recent or the previous fortnight"
+                        ~has_growth, "fewer than 5 first attempts that count in the recent or the previous fortnight"
                     ),
                     "i_t_raw": np.where(has_growth, i_t, np.nan),
                     "i_t_se": np.where(has_growth, 0.3, np.nan),
@@ -277,7 +277,7 @@ def _write_kpis(
                     "e_t_source": _texts(~np.isnan(e_t), "response times"),
                     "e_t_reason": _texts(
                         np.isnan(e_t),
-                        "fewer than 15 timed correct first attempts in the recent or the previous four weeks",
+                        "fewer than 15 timed correct first attempts that count in the recent or the previous four weeks",
                     ),
                     "r_t": r_t,
                     "r_t_lower": np.maximum(0, r_t - 0.2),

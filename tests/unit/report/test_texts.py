@@ -104,7 +104,7 @@ def test_unformatted_numbers_are_refused(texts: Texts) -> None:
 
 def test_what_jobs_say_is_translated_with_its_numbers() -> None:
     """A Korean teacher would read English reasons."""
-    said = "fewer than 5 first attempts in the recent or the previous fortnight"
-    assert load_texts("ko").said(said) == "두 2주 중 한쪽의 새 문항이 5개 미만"
+    said = "fewer than 5 first attempts that count in the recent or the previous fortnight"
+    assert load_texts("ko").said(said) == "두 2주 중 한쪽에서 인정되는 새 문항이 5개 미만"
     assert load_texts("ko").said("a reason nobody foresaw: 12") == "a reason nobody foresaw: 12"
     assert load_texts("en").said("x" * 500).endswith("x…")
