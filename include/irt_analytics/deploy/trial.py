@@ -96,11 +96,11 @@ class Trial:
         answers = ensure_secret(
             TOKEN_SECRETS["irt"],
             AIRFLOW_NAMESPACE,
-            {
-                "token": random_token,
-                "DATABASE_URL": lambda: self.database_url or _database_url(ANSWERS, random_token()),
-            },
+            {"token": random_token, "DATABASE_URL": lambda: _database_url(ANSWERS, random_token())},
         )
+        if self.database_url:
+            answers["DATABASE_URL"] = self.database_url
+            write_secret(TOKEN_SECRETS["irt"], AIRFLOW_NAMESPACE, answers)
         ensure_secret(
             "airflow-secrets",
             AIRFLOW_NAMESPACE,
