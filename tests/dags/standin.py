@@ -21,6 +21,7 @@ def main() -> int:
         "run_id": os.environ["IRT_DAG_RUN_ID"],
         "try_number": int(os.environ["IRT_TRY_NUMBER"]),
         "pid": os.getpid(),
+        "deadline": os.environ["IRT_DEADLINE"],
     }
     with (folder / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps(call) + "\n")

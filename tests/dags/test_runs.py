@@ -194,8 +194,12 @@ def test_scheduled_run_looks_at_yesterday_and_so_does_its_rerun(runs: Runs) -> N
 
 
 def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_link(runs: Runs) -> None:
+    triggered = datetime.now(UTC) - timedelta(seconds=1)  # deadlines are whole seconds
     run_id = runs.trigger(as_of="2026-01-31", model="Rasch", min_answers_item=40, report_lang="ko")
     state, tasks, tries = runs.finish(run_id)
+    (schema,) = [call for call in runs.calls(run_id) if call["job"] == "prepare_schema"]
+    began = datetime.fromisoformat(schema["deadline"]) - timedelta(minutes=15)
+    assert triggered <= began <= datetime.now(UTC), "a job must know when its task's time is over"
     assert state == "success", tasks
     assert set(tasks.values()) == {"success"}
     assert set(tries.values()) <= {0, 1}
