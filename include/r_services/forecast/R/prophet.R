@@ -224,12 +224,12 @@ relative_noise <- function(se, scale) {
 #'
 #' @return `function(use)` returning `function(x, noise)`: mean and shape of the forecast of later weeks `x`.
 fitter <- function(rows, horizon) {
-  made <- new.env(parent = emptyenv())
+  made <- list()
   last <- max(rows$x) + horizon
   function(use) {
     key <- paste(use, collapse = " ")
     if (is.null(made[[key]])) {
-      made[[key]] <- fit_trend(rows$x[use], rows$value[use], last)
+      made[[key]] <<- fit_trend(rows$x[use], rows$value[use], last)
     }
     trend <- made[[key]]
     x0 <- rows$x[use]
@@ -263,8 +263,8 @@ fit_trend <- function(x, y, last) {
 
 to_time <- function(x) as.POSIXct(format(monday_of(x)), tz = "UTC")
 
-#' Root mean square of the residuals with Tukey's bisquare weights (Beaton and Tukey, 1974), consistent for the normal: a
-#' fixed point, from the median.
+#' Root mean square of the residuals with Tukey's bisquare weights (Beaton and Tukey, 1974), consistent for the normal:
+#' a fixed point, from the median.
 robust_scale <- function(residual, least) {
   size <- abs(residual[!is.na(residual)])
   weight <- function(z) pmax(1 - (z / ignored_beyond)^2, 0)^2

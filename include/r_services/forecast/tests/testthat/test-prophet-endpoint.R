@@ -32,7 +32,8 @@ test_that("horizon, level and threshold are the ones asked for", {
 
 test_that("fields that are wrong are named", {
   problems <- list(
-    value = list(value = rep(0.1, 19)), se = list(se = rep(0.1, 3)), level = list(level = 2), horizon = list(horizon = 0)
+    value = list(value = rep(0.1, 19)), se = list(se = rep(0.1, 3)),
+    level = list(level = 2), horizon = list(horizon = 0)
   )
   for (name in names(problems)) {
     answered <- ask(do.call(weekly, problems[[name]]))
