@@ -33,6 +33,7 @@ class Optimizer(Result):
     name: str
     evaluations: int
     tolPwrss: float  # noqa: N815 - lme4's name
+    week_unit: float
 
 
 class FixedEffects(Result):

@@ -11,6 +11,10 @@ coefficient_names <- c(
 # 0.01 in the deviance of 100,000 answers: the optimiser then takes twice the steps and its gradient check fails.
 tolerance_pirls <- 1e-10
 
+# Weeks enter the fit in tens and leave it single: with a slope about as large as the intercept the optimiser ends
+# where lme4's gradient check wants it.
+week_unit <- 10
+
 #' Fit growth with crossed random effects
 #'
 #' `correct` out of `answers` is binomial with logit link, and the log-odds are
@@ -26,12 +30,13 @@ tolerance_pirls <- 1e-10
 #' @return A list: `formula`, sizes, `converged`, `singular`, `messages` (lme4's own), `optimizer`, `fixed` (term,
 #'   estimate, se, z, p, lower, upper), `random` (group, term, sd, correlation with the intercept), `topics` (topic,
 #'   effect: conditional mode, se: conditional sd, n: answers), `coefficients` as `predict_glmm()` takes them,
-#'   `log_likelihood`, `aic`, `bic`, `engine_versions`.
+#'   `log_likelihood`, `aic`, `bic`, `engine_versions`. Weeks are single ones throughout.
 #' @export
 fit_glmm <- function(rows, level = 0.95, progress = function(fraction, note) invisible()) {
   check_answers(rows)
   rows <- as_design(rows)
   check_size(rows)
+  rows$week <- rows$week / week_unit
   formula <- growth_formula(rows)
   messages <- character()
   progress(NA, sprintf("%d rows", nrow(rows)))
@@ -136,7 +141,9 @@ describe_fit <- function(fit, rows, formula, messages, level) {
     converged = fit@optinfo$conv$opt == 0 && !any(grepl("fail|unable|unidentifiable", complaints)),
     singular = singular,
     messages = I(union(as.character(complaints), messages)),
-    optimizer = list(name = "nloptwrap", evaluations = fit@optinfo$feval, tolPwrss = tolerance_pirls),
+    optimizer = list(
+      name = "nloptwrap", evaluations = fit@optinfo$feval, tolPwrss = tolerance_pirls, week_unit = week_unit
+    ),
     fixed = describe_fixed(fit, level),
     random = describe_random(fit),
     topics = describe_topics(fit, rows),
@@ -149,9 +156,10 @@ describe_fit <- function(fit, rows, formula, messages, level) {
 }
 
 describe_fixed <- function(fit, level) {
-  estimate <- lme4::fixef(fit)
+  unit <- ifelse(names(lme4::fixef(fit)) == "week", week_unit, 1)
+  estimate <- lme4::fixef(fit) / unit
   variance <- diag(as.matrix(stats::vcov(fit)))
-  se <- sqrt(replace(variance, !is.finite(variance) | variance < 0, NA))
+  se <- sqrt(replace(variance, !is.finite(variance) | variance < 0, NA)) / unit
   z <- estimate / se
   half <- stats::qnorm((1 + level) / 2) * se
   data.frame(
@@ -165,7 +173,7 @@ describe_random <- function(fit) {
   sds <- variances[is.na(variances$var2), ]
   correlations <- variances[!is.na(variances$var2), ]
   data.frame(
-    group = sds$grp, term = sds$var1, sd = sds$sdcor,
+    group = sds$grp, term = sds$var1, sd = sds$sdcor / ifelse(sds$var1 == "week", week_unit, 1),
     correlation = correlations$sdcor[match(paste(sds$grp, sds$var1), paste(correlations$grp, correlations$var2))]
   )
 }
@@ -184,10 +192,10 @@ coefficients_of <- function(fit) {
   effects <- lme4::ranef(fit, condVar = FALSE)
   values <- list(
     intercept = fixed[["(Intercept)"]],
-    slope = fixed[["week"]],
+    slope = fixed[["week"]] / week_unit,
     intercept_variance = between[1, 1],
-    slope_variance = between[2, 2],
-    covariance = between[1, 2],
+    slope_variance = between[2, 2] / week_unit^2,
+    covariance = between[1, 2] / week_unit,
     topics = I(rownames(effects$topic)),
     topic_effects = I(effects$topic[[1]])
   )

@@ -28,8 +28,8 @@ predict_glmm <- function(coefficients, rows, answers = data.frame()) {
   effects <- lapply(answered, function(own) {
     learner_effects(answers$week[own], answers$correct[own], answers$answers[own], known[own], between)
   })
-  mode <- vapply(effects, function(effect) effect$mode, numeric(2))
-  covariance <- vapply(effects, function(effect) as.vector(effect$covariance), numeric(4))
+  mode <- unname(vapply(effects, function(effect) effect$mode, numeric(2)))
+  covariance <- unname(vapply(effects, function(effect) as.vector(effect$covariance), numeric(4)))
 
   who <- match(rows$learner, learners)
   log_odds <- known_log_odds(coefficients, rows) + mode[1, who] + mode[2, who] * rows$week
@@ -43,8 +43,8 @@ predict_glmm <- function(coefficients, rows, answers = data.frame()) {
       learner = learners, intercept = mode[1, ], slope = mode[2, ], intercept_se = se[1, ], slope_se = se[2, ],
       n_answers = vapply(answered, function(own) sum(answers$answers[own]), 0), row.names = NULL
     ),
-    unknown_topics = I(setdiff(c(rows$topic, answers$topic), coefficients$topics)),
-    unknown_items = I(setdiff(c(rows$item, answers$item), coefficients$items))
+    unknown_topics = I(setdiff(as.character(c(rows$topic, answers$topic)), coefficients$topics)),
+    unknown_items = I(setdiff(as.character(c(rows$item, answers$item)), coefficients$items))
   )
 }
 
