@@ -1,0 +1,89 @@
+direct <- function(table, model, ...) {
+  mirt::mirt(table, 1, itemtype = model, SE = TRUE, SE.type = "Oakes", TOL = 1e-6, verbose = FALSE, ...)
+}
+
+test_that("2PL and Rasch are mirt's own, with its errors, abilities and fit statistics", {
+  for (model in c("2PL", "Rasch")) {
+    found <- calibrate(as_long(lsat7), model)
+    fit <- direct(lsat7, model)
+    values <- mirt::coef(fit, simplify = TRUE)$items
+    expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-8)
+    expect_equal(-found$items$a * found$items$b, unname(values[, "d"]), tolerance = 1e-8)
+    expect_equal(found$latent$sd^2, as.numeric(mirt::coef(fit, simplify = TRUE)$cov), tolerance = 1e-8)
+    expect_equal(found$log_likelihood, mirt::extract.mirt(fit, "logLik"), tolerance = 1e-10)
+    expect_equal(found$aic, mirt::extract.mirt(fit, "AIC"), tolerance = 1e-10)
+    expect_equal(found$bic, mirt::extract.mirt(fit, "BIC"), tolerance = 1e-10)
+    with_errors <- mirt::coef(fit, IRTpars = TRUE, printSE = TRUE)
+    expect_equal(found$items$se_b, unname(vapply(with_errors[1:5], function(item) item["SE", "b"], 0)), tolerance = 1e-4)
+    scores <- mirt::fscores(fit, full.scores.SE = TRUE, quadpts = 61, theta_lim = c(-6, 6))
+    expect_equal(found$persons$theta, unname(scores[, 1]), tolerance = 1e-8)
+    expect_equal(found$persons$se, unname(scores[, 2]), tolerance = 1e-8)
+    fit_statistics <- mirt::itemfit(fit, fit_stats = c("S_X2", "infit"))
+    expect_equal(found$items$infit, fit_statistics$infit, tolerance = 1e-6)
+    expect_equal(found$items$s_x2, fit_statistics$S_X2, tolerance = 1e-6)
+    expect_true(found$converged)
+  }
+  expect_equal(found$items$a, rep(1, 5))
+  expect_true(all(is.na(found$items$se_a)))
+})
+
+test_that("the 3PL has the priors it states", {
+  found <- calibrate(as_long(lsat7), "3PL", "weak")
+  priors <- mirt::mirt.model("F = 1-5
+    PRIOR = (1-5, a1, lnorm, 0, 0.5), (1-5, g, expbeta, 5, 17)")
+  fit <- mirt::mirt(lsat7, priors, "3PL", TOL = 1e-6, verbose = FALSE)
+  values <- mirt::coef(fit, simplify = TRUE)$items
+  expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-8)
+  expect_equal(found$items$c, unname(values[, "g"]), tolerance = 1e-8)
+  expect_match(found$priors, "c ~ beta(5, 17)", fixed = TRUE)
+})
+
+test_that("fixed items come back to the last digit and free the latent distribution", {
+  fixed <- data.frame(item = c("Item.1", "Item.4"), a = c(1.1234567890123457, 0.7), b = c(-1.512345678901234, -pi / 5))
+  found <- calibrate(as_long(lsat7), "2PL", fixed = fixed)
+  own <- match(fixed$item, found$items$item)
+  expect_identical(found$items$a[own], fixed$a)
+  expect_identical(found$items$b[own], fixed$b)
+  expect_equal(found$items$fixed, found$items$item %in% fixed$item)
+  expect_true(all(is.na(found$items$se_b[own])))
+  expect_false(anyNA(found$items$se_b[-own]))
+  expect_gt(abs(found$latent$mean), 0.01)
+  expect_gt(found$latent$se_mean, 0)
+})
+
+test_that("sparse responses, one-sided items and silent learners are dealt with and named", {
+  table <- as.matrix(lsat7)
+  set.seed(1)
+  table[sample(length(table), 800)] <- NA
+  table <- cbind(table, easy = 1, anchor = 0)
+  table[-1, "easy"] <- NA
+  long <- rbind(as_long(table), data.frame(learner = "only-easy", item = "easy", correct = TRUE))
+  found <- calibrate(long, "2PL", fixed = data.frame(item = c("anchor", "unseen"), a = 1, b = 4))
+  expect_equal(found$exclusions$all_right, I("easy"))
+  expect_equal(found$exclusions$fixed_without_responses, I("unseen"))
+  expect_equal(found$exclusions$n_learners_without_items, 1)
+  expect_equal(found$items$b[found$items$item == "anchor"], 4)
+  expect_true(all(is.na(found$items$s_x2)))
+  expect_false(anyNA(found$items$infit))
+})
+
+test_that("a run that ends too early says that it did not converge", {
+  expect_false(calibrate(as_long(lsat7), "2PL", max_iterations = 3, standard_errors = FALSE)$converged)
+})
+
+test_that("the covariance matrix holds the squares of the errors", {
+  found <- calibrate(as_long(lsat7), "2PL", covariance_of = c("Item.1", "Item.2"))
+  matrix <- matrix(found$covariance$matrix, length(found$covariance$item))
+  expect_equal(found$covariance$parameter, I(c("a", "b", "a", "b")))
+  errors <- as.vector(t(as.matrix(found$items[1:2, c("se_a", "se_b")])))
+  expect_equal(sqrt(diag(matrix)), errors)
+  expect_equal(matrix, t(matrix))
+})
+
+test_that("bad input is named", {
+  long <- as_long(lsat7)
+  expect_error(calibrate(rbind(long, long[1, ]), "2PL"), "second response to \"Item.1\"", class = "irtcommon_failure")
+  fixed <- data.frame(item = "Item.1", a = 2, b = 0)
+  expect_error(calibrate(long, "Rasch", fixed = fixed), "in the Rasch model a is 1", class = "irtcommon_failure")
+  expect_error(calibrate(long[long$item == "Item.1", ], "2PL"), "needs 2", class = "irtcommon_failure")
+})
