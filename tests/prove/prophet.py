@@ -16,8 +16,10 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from irt_analytics.clients.forecast import ProphetFitRequest, ProphetFitResult
+from irt_analytics.irt import Responses, estimate_abilities
 from irt_analytics.jobs.forecast_prophet import HORIZON_WEEKS, LEVEL, THRESHOLD
 
 Floats = npt.NDArray[np.float64]
@@ -146,3 +148,30 @@ def rates(counts: pd.DataFrame) -> dict[str, float]:
         "false": float(total["false"] / total["others"]),
         "coverage": float(total["held"] / total["later"]),
     }
+
+
+def weekly_means(mean: float, answers: int, *, learners: int = 100, cohorts: int = 20, seed: int = 1) -> pd.Series:
+    """Error of a week's mean theta: of EAP, of y weighted by precision, and of the random-effects mean of y.
+
+    theta ~ N(mean, 0.8^2), 2PL items met near the learner's ability, prior N(0, 1).
+    """
+    rng = np.random.default_rng(seed)
+    items = pd.DataFrame({"item_id": np.arange(300), "a": rng.lognormal(0.1, 0.3, 300), "b": rng.normal(size=300)})
+    a, b = items["a"].to_numpy(), items["b"].to_numpy()
+    errors = []
+    for _ in range(cohorts):
+        theta = rng.normal(mean, 0.8, learners)
+        keys = -0.5 * ((b - theta[:, None]) / 0.7) ** 2 + rng.gumbel(size=(learners, len(b)))
+        item = np.argsort(-keys, axis=1)[:, :answers]
+        correct = rng.random(item.shape) < expit(a[item] * (theta[:, None] - b[item]))
+        responses = Responses.from_long(np.repeat(np.arange(learners), answers), item.ravel(), correct.ravel())
+        found = estimate_abilities(responses, items.assign(c=0.0), method="EAP", prior=(0.0, 1.0))
+        m, s = found["theta"].to_numpy(), found["se"].to_numpy()
+        v = 1 / (1 / s**2 - 1)
+        y = v * m / s**2
+        w = 1 / v
+        tau2 = (np.sum(w * (y - np.average(y, weights=w)) ** 2) - (learners - 1)) / (w.sum() - (w**2).sum() / w.sum())
+        star = 1 / (v + max(0.0, tau2))
+        estimates = [m.mean(), np.average(y, weights=w), np.average(y, weights=star)]
+        errors.append(np.array(estimates) - theta.mean())
+    return pd.Series(np.mean(errors, axis=0), ["eap", "by_precision", "random_effects"])

@@ -56,3 +56,14 @@ def test_anomalies_are_found_and_intervals_hold(
     assert found["recall"] >= 0.85
     assert found["false"] <= 0.02
     assert 0.74 <= found["coverage"] <= 0.86
+
+
+@pytest.mark.prove
+def test_a_week_of_few_answers_is_not_a_fall(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mean that shrinks with the number of answers would forecast, and flag, how much learners answered."""
+    means = pd.DataFrame({answers: prophet.weekly_means(0.6, answers) for answers in (6, 12, 25)}).T
+    with capsys.disabled():
+        print(f"\n{means.round(3).to_string()}")  # noqa: T201
+    moved = means.loc[6] - means.loc[25]
+    assert abs(moved["random_effects"]) < 0.05
+    assert moved["eap"] < -0.1
