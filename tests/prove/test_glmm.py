@@ -41,7 +41,7 @@ def test_growth_and_spread_are_recovered_where_items_are_routed(
     """A biased slope would report growth that is not there; too small an sd would call unlike learners alike."""
     truth = Truth()
     cohorts = (simulate(truth, np.random.default_rng(seed), **SIZE) for seed in range(COHORTS))
-    found = pd.DataFrame([fit(service, rows) for rows in cohorts])
+    found = pd.DataFrame([fit(service, rows, "item") for rows in cohorts]).drop(columns="sd_item")
     planted = pd.Series({name: getattr(truth, name) for name in found.columns.drop("slope_se").astype(str)})
     table = pd.DataFrame(
         {
