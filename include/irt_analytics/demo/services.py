@@ -18,7 +18,7 @@ from irt_analytics.errors import PipelineError
 
 #: Their R packages.
 PACKAGES = {"irt": "irtmirt", "glmm": "irtglmm", "forecast": "irtforecast", "brms": "irtbrms"}
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 Json = dict[str, Any]
 

@@ -15,11 +15,11 @@ tree_memory <- function(pid) {
   )
 }
 
-# Child processes find the packages that the server found, and one core each.
+# Child processes have one core each, and the locale and time zone of the images: names sort alike on every machine.
 child_environment <- function() {
   c(
     callr::rcmd_safe_env(),
     OMP_NUM_THREADS = "1", OPENBLAS_NUM_THREADS = "1", MKL_NUM_THREADS = "1",
-    TZ = "UTC", LC_MESSAGES = "C", LANGUAGE = "en"
+    TZ = "UTC", LC_ALL = "C.UTF-8", LANGUAGE = "en"
   )
 }
