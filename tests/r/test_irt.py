@@ -1,0 +1,164 @@
+"""R mirt behind its service, against mirt called directly, its published output, and the native engine."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import SecretStr
+from tests.r.rservice import TOKEN, Json, RService, errors_of
+
+from irt_analytics import clients
+from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult
+from irt_analytics.irt import Responses, calibrate, estimate_abilities
+
+REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "reference"
+
+pytestmark = pytest.mark.timeout(600)
+
+#: mirt on its own.
+MIRT = """
+suppressMessages(library(mirt))
+given <- jsonlite::fromJSON(file("stdin"))
+table <- as.data.frame(given$table)
+fit <- mirt(table, 1, itemtype = given$model, TOL = 1e-6, SE = TRUE, SE.type = "Oakes", verbose = FALSE)
+items <- coef(fit, simplify = TRUE)$items
+scores <- fscores(fit, full.scores.SE = TRUE, quadpts = 61, theta_lim = c(-6, 6))
+values <- mod2values(fit)
+cat(jsonlite::toJSON(list(
+  a = unname(items[, "a1"]), d = unname(items[, "d"]), theta = scores[, 1], se = scores[, 2],
+  variance = values$value[values$name == "COV_11"], log_likelihood = extract.mirt(fit, "logLik")
+), auto_unbox = TRUE, digits = NA))
+"""
+
+
+@pytest.fixture(scope="module")
+def library(require_r: Callable[[str], Path]) -> Path:
+    return require_r("irt")
+
+
+@pytest.fixture(scope="module")
+def service(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RService]:
+    with RService(["Rscript", "-e", "irtmirt::serve()"], library, tmp_path_factory.mktemp("irt") / "log") as running:
+        yield running
+
+
+def read(name: str) -> pd.DataFrame:
+    table = pd.read_csv(REFERENCE / f"{name}_responses.csv")
+    return table.set_axis([f"p{person:04d}" for person in range(len(table))], axis=0)
+
+
+def long(table: pd.DataFrame) -> dict[str, list[Any]]:
+    cells = table.rename_axis("learner").reset_index().melt("learner", var_name="item", value_name="correct").dropna()
+    return {
+        "learner": cells["learner"].tolist(),
+        "item": cells["item"].tolist(),
+        "correct": (cells["correct"] == 1).tolist(),
+    }
+
+
+def ask(service: RService, table: pd.DataFrame, **options: Any) -> IrtCalibrateResult:
+    async def call() -> IrtCalibrateResult:
+        async with clients.RIrtClient(clients.ServiceAddress("irt", service.url, SecretStr(TOKEN))) as client:
+            return await client.calibrate(IrtCalibrateRequest(**long(table), **options))
+
+    return clients.run(call)
+
+
+@pytest.mark.parametrize("model", ["2PL", "Rasch"])
+def test_the_service_equals_mirt_called_directly(service: RService, library: Path, model: str) -> None:
+    """A calibration that is not mirt's own could not be defended by naming mirt."""
+    table = read("lsat7")
+    given = json.dumps({"model": model, "table": table.to_dict("list")})
+    ended = subprocess.run(
+        ["Rscript", "-e", MIRT],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"R_LIBS": str(library), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+    )
+    direct: Json = json.loads(ended.stdout)
+    found = ask(service, table, model=model)
+    a, b = np.array(found.items.a), np.array(found.items.b)
+    assert a == pytest.approx(direct["a"], abs=1e-8)
+    assert -a * b == pytest.approx(direct["d"], abs=1e-8)
+    assert found.latent.sd**2 == pytest.approx(direct["variance"], abs=1e-8)
+    assert found.log_likelihood == pytest.approx(direct["log_likelihood"], abs=1e-8)
+    assert found.persons.theta == pytest.approx(direct["theta"], abs=1e-8)
+    assert found.persons.se == pytest.approx(direct["se"], abs=1e-8)
+    assert found.converged
+    if model == "Rasch":
+        assert set(found.items.a) == {1.0}
+
+
+@pytest.mark.parametrize(("name", "model"), [("lsat6", "2PL"), ("lsat7", "2PL"), ("sat12", "2PL"), ("sat12", "Rasch")])
+def test_both_engines_agree(service: RService, name: str, model: Any) -> None:
+    """Which engine calibrated must not change a decision: a and d within 0.003, theta within 0.002."""
+    table = read(name)
+    mirt = ask(service, table, model=model, standard_errors=name != "sat12")
+    cells = long(table)
+    responses = Responses.from_long(cells["learner"], cells["item"], cells["correct"])
+    native = calibrate(responses, model=model, tolerance=1e-6)
+    items = native.items.set_index("item_id").loc[mirt.items.item]
+    a, b = np.array(mirt.items.a), np.array(mirt.items.b)
+    assert a == pytest.approx(items["a"].to_numpy(), abs=0.003)
+    assert -a * b == pytest.approx(-(items["a"] * items["b"]).to_numpy(), abs=0.003)
+    assert mirt.log_likelihood == pytest.approx(native.log_likelihood, abs=0.01)
+    assert mirt.latent.sd == pytest.approx(native.latent_sd, abs=0.003)
+    theta = estimate_abilities(responses, native.items).set_index("student_id").loc[mirt.persons.learner, "theta"]
+    assert mirt.persons.theta == pytest.approx(theta.to_numpy(), abs=0.002)
+    if mirt.se_method == "Oakes":
+        assert list(mirt.items.se_b) == pytest.approx(items["se_b"].to_numpy(), rel=0.05)
+
+
+def test_errors_are_those_mirt_published(service: RService) -> None:
+    """b's error by the delta method: a wrong covariance would let drift pass unseen."""
+    found = ask(service, read("lsat7"), model="2PL", tolerance=1e-9)
+    published = pd.read_csv(REFERENCE / "mirt_item_se_oakes.csv").query("dataset == 'lsat7' and model == '2PL'")
+    published = published.set_index("item_id").loc[found.items.item]
+    assert found.items.se_a == pytest.approx(published["se_a"].to_numpy(), rel=1e-3)
+    assert found.items.se_b == pytest.approx(published["se_b"].to_numpy(), rel=1e-3)
+
+
+def test_fixed_anchors_come_back_to_the_last_digit(service: RService) -> None:
+    """An anchor that moves by a rounding error a day moves the scale in a year."""
+    fixed = {"fixed_item": ["Item.1", "Item.4"], "fixed_a": [1.1234567890123457, 0.1 + 0.2], "fixed_b": [-1.5, 1 / 3]}
+    found = ask(service, read("lsat7"), model="2PL", **fixed)
+    own = [found.items.item.index(item) for item in fixed["fixed_item"]]
+    assert [found.items.a[i] for i in own] == fixed["fixed_a"]
+    assert [found.items.b[i] for i in own] == fixed["fixed_b"]
+    assert [found.items.se_a[i] for i in own] == [None, None]
+    assert found.latent.se_mean is not None
+
+
+def test_the_link_to_a_reference_scale_is_returned(service: RService) -> None:
+    """The planted line comes back: theta_reference = 1.2 theta + 0.5."""
+    table = read("lsat7")
+    first = ask(service, table, model="2PL", standard_errors=False)
+    a, b = np.array(first.items.a), np.array(first.items.b)
+    moved = {"reference_a": (a / 1.2).tolist(), "reference_b": (1.2 * b + 0.5).tolist()}
+    reference = {"reference_item": first.items.item, **moved}
+    linked = ask(service, table, model="2PL", standard_errors=False, **reference).linking_constants
+    assert linked is not None
+    assert linked.A == pytest.approx(1.2, abs=1e-5)
+    assert linked.B == pytest.approx(0.5, abs=1e-5)
+    assert linked.n_anchors_used == 5
+
+
+def test_wrong_fields_and_models_are_named(service: RService) -> None:
+    """422 names the field; what only the model can know is the job's error."""
+    body: Json = long(read("lsat7").head(50)) | {"model": "4PL", "nodes": 2}
+    answer = service.post("/irt/calibrate", body)
+    assert answer.status_code == 422
+    assert errors_of(answer)
+    details = " ".join(error["detail"] for error in answer.json()["errors"])
+    assert "model" in details
+    assert "nodes" in details
+    one = {"learner": ["a", "b"], "item": ["x", "x"], "correct": [True, False], "model": "2PL"}
+    job = service.fit("/irt/calibrate", one)
+    assert job["error"]["code"] == "not_enough_data"
