@@ -264,7 +264,7 @@ class Studio:
                     color=BAND,
                     hatch="////",
                     edgecolor="white",
-                    linewidth=0,
+                    linewidth=0.4,
                 )
                 mean = [week.forecast for week in ahead]
                 axes.plot(x, mean, color=ACCENT, linestyle=(0, (3, 2)), marker="o", markersize=3.5, mfc="white")
@@ -281,7 +281,7 @@ class Studio:
                             color=ALERT,
                         )
                 axes.set_title(title)
-                axes.set_ylabel(self.texts("axis.theta"))
+                axes.set_ylabel(self.texts("axis.theta" if ahead[0].metric == "theta" else "kpi.i_t.unit"))
                 axes.margins(y=0.12)
                 self._weeks(axes, [*grid, *(day for day in x if day > grid[-1])])
             for axes in rows:
