@@ -30,10 +30,10 @@ def answers_of(log: pd.DataFrame, learner: str, last_day: date) -> list[Answer]:
     """A learner's answers up to a day, in order."""
     rows = log[(log["student_id"] == learner) & (log["completed_at"].dt.date <= last_day)]
     records = rows.sort_values("completed_at", kind="stable").to_dict("records")
-    return [{str(key): _known(value) for key, value in record.items()} for record in records]
+    return [{str(key): known(value) for key, value in record.items()} for record in records]
 
 
-def _known(value: Any) -> Any:
+def known(value: Any) -> Any:
     return None if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)) else value
 
 

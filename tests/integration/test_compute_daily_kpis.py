@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,12 @@ from tests.integration import kpi_reference as reference
 from tests.integration.kpi_reference import BankItem
 
 from irt_analytics import db
-from irt_analytics.ingest import load_log
 from irt_analytics.jobs import compute_daily_kpis
 from irt_analytics.params import RunParams
 from irt_analytics.runner import run_job
 from irt_analytics.settings import Settings
 from irt_analytics.simulate import Cohort, simulate_cohort
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SUNDAY = date(2026, 3, 1)
 TEN_SECONDS = BankItem(1.0, 0.0, 10_000.0)
 OWN_COLUMNS_OF_LATER_JOBS = {
@@ -631,67 +628,3 @@ def test_planted_growth_is_covered(settings: Settings) -> None:
     assert covered > 0.93
     better = abs(found["i_t"].astype(float) - growth).mean()
     assert better < 0.5 * abs(raw - growth).mean()
-
-
-# --- real logs -------------------------------------------------------------------------------------------------------
-
-
-def simple_bank(log: pd.DataFrame) -> dict[str, BankItem]:
-    """Difficulties by share correct and median times of items with twenty first attempts: any fixed bank will do."""
-    first = log.sort_values("completed_at", kind="stable").drop_duplicates(["student_id", "item_id"])
-    bank = {}
-    for item, answers in first.groupby("item_id"):
-        if len(answers) >= 20:
-            share = (answers["correct"].sum() + 0.5) / (len(answers) + 1)
-            time = float(answers["response_time_ms"].median()) if "response_time_ms" in log else None
-            bank[str(item)] = BankItem(1.1, float(-np.log(share / (1 - share))), time)
-    return bank
-
-
-@pytest.mark.parametrize(
-    ("name", "as_of"),
-    [
-        ("statistics_practice_attempts.csv.gz", date(2015, 12, 6)),
-        ("middle_school_math_attempts.csv.gz", date(2005, 5, 16)),
-    ],
-)
-def test_real_logs_agree_with_a_plain_computation_from_the_file(settings: Settings, name: str, as_of: date) -> None:
-    load_log(settings, DATA / name)
-    log = pd.read_csv(DATA / name)
-    for column in ("completed_at", "started_at"):
-        if column in log:
-            log[column] = pd.to_datetime(log[column], format="ISO8601", utc=True)
-    log = log[log["completed_at"].dt.date <= as_of]
-    bank = simple_bank(log)
-    publish(settings, bank, as_of)
-    run(settings, as_of)
-    found = rows(settings)
-    timed_log = "response_time_ms" in log
-    kpis = ["i_t_raw", "a_t", "e_t", "r_t"] if timed_log else ["i_t_raw", "a_t", "r_t"]
-    chosen = found.assign(known=found[kpis].notna().sum(axis=1)).sort_values(["known", "i_t_n"], ascending=False)
-    for learner in chosen["user_id"].drop_duplicates()[:3]:
-        checked = dict.fromkeys(kpis, 0)
-        for kpi in found[found["user_id"] == learner].to_dict("records"):
-            day = min(kpi["week_start"] + timedelta(6), as_of)
-            answers = reference.answers_of(log, learner, day)
-            raw, n = reference.growth(answers, day, bank)
-            e_t, times = reference.efficiency(answers, day, bank)
-            items, resolved = reference.resolution(answers, day, bank)
-            assert (kpi["e_t_n"], kpi["r_t_n"]) == (times, items)
-            if kpi["i_t_source"] == "theta" or raw is not None:
-                assert kpi["i_t_n"] == n
-            expected = {
-                "i_t_raw": raw,
-                "a_t": reference.activity(answers, day),
-                "e_t": e_t,
-                "r_t": resolved / items if items >= 5 else None,
-            }
-            for column in kpis:
-                if expected[column] is not None:
-                    assert kpi[column] == pytest.approx(expected[column], abs=1e-5), (column, learner, day)
-                    checked[column] += 1
-        assert checked["a_t"] > 3
-    assert set(chosen["a_t_dropped"].dropna().explode()) <= {"hints_per_attempt", "median_session_seconds"}
-    if not timed_log:
-        assert set(found["e_t_reason"]) == {"response times are not recorded"}
-        assert "derived sessions" in set(found["a_t_source"])

@@ -1,13 +1,11 @@
 """Weekly and per-topic theta and the daily features, on logs small enough to work out by hand."""
 
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import norm
 from tests.integration.logs import (
@@ -23,11 +21,9 @@ from tests.integration.logs import (
 )
 
 from irt_analytics.errors import RefusedError
-from irt_analytics.ingest import load_log
 from irt_analytics.jobs import features_backfill
 from irt_analytics.settings import Settings
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 WEDNESDAY = date(2026, 1, 28)
 MONDAY = date(2026, 1, 26)
 TABLES = ("student_week_theta", "student_topic_theta", "features_topic_daily")
@@ -429,58 +425,3 @@ def test_without_a_published_bank_the_job_says_what_to_run_first(settings: Setti
     )
     publish(settings, as_of=WEDNESDAY + timedelta(days=1))
     assert run(settings, "features_backfill", WEDNESDAY) == RefusedError.exit_code, "a later bank is not this day's"
-
-
-@pytest.mark.parametrize(
-    ("name", "as_of"),
-    [("statistics_practice", date(2015, 12, 6)), ("middle_school_math", date(2005, 5, 16))],
-)
-def test_real_logs_agree_with_pandas_for_three_learners_and_two_topics(
-    settings: Settings, name: str, as_of: date
-) -> None:
-    """Independent counts of what the SQL says, on logs that nobody made up."""
-    path = DATA / f"{name}_attempts.csv.gz"
-    load_log(settings, path)
-    assert run(settings, "mirt_calibrate", as_of) == 0
-    assert run(settings, "features_backfill", as_of) == 0
-
-    log = pd.read_csv(path, parse_dates=["completed_at"])
-    end = pd.Timestamp(as_of + timedelta(days=1), tz="UTC")
-    log = log[log["completed_at"] < end].sort_values("completed_at", kind="stable")
-    log["date"] = log["completed_at"].dt.date
-    log["first"] = ~log.duplicated(["student_id", "item_id"])
-    found = rows_of(settings, "features_topic_daily")
-    recent = log[log["date"] > as_of - timedelta(days=182)]
-    assert len(found) == len(recent.drop_duplicates(["student_id", "topic_id", "date"]))
-
-    busiest = recent.groupby(["student_id", "topic_id"]).size().sort_values(ascending=False)
-    learners = busiest.index.get_level_values("student_id").unique()[:3]
-    for learner in learners:
-        for topic in busiest.loc[learner].index[:2]:
-            own = log[(log["student_id"] == learner) & (log["topic_id"] == topic)]
-            rows = found[(found["user_id"] == learner) & (found["topic_id"] == topic)]
-            assert len(rows) == recent.loc[recent.index.intersection(own.index), "date"].nunique()
-            for row in rows.to_dict("records"):
-                day = own[own["date"] == row["date"]]
-                assert (row["attempts"], row["correct"]) == (len(day), day["correct"].sum())
-                assert row["first_attempts"] == day["first"].sum()
-                before = own[(own["date"] >= row["date"] - timedelta(days=28)) & (own["date"] < row["date"])]
-                if before.empty:
-                    assert pd.isna(row["improvement"])
-                else:
-                    gain = day["correct"].mean() - before["correct"].mean()
-                    assert row["improvement"] == pytest.approx(gain)
-                if "response_time_ms" in log:
-                    times = day["response_time_ms"]
-                    assert (row["avg_time_ms"], row["rt_median_ms"]) == pytest.approx((times.mean(), times.median()))
-                else:
-                    assert pd.isna(row["rt_median_ms"])
-                assert pd.isna(row["hints"])
-    weeks = rows_of(settings, "student_week_theta")
-    assert set(weeks["week_start"]) <= set(_mondays(recent["date"]))
-    assert (weeks["reconstructed"] == (weeks["week_start"] < as_of - timedelta(days=as_of.weekday()))).all()
-
-
-def _mondays(days: "pd.Series[Any]") -> NDArray[Any]:
-    dates = pd.to_datetime(days)
-    return np.asarray((dates - pd.to_timedelta(dates.dt.day_of_week, unit="D")).dt.date.unique())
