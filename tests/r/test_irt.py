@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import SecretStr
+from tests.integration.test_compute_daily_kpis import at, write_answers
 from tests.r.rservice import TOKEN, Json, RService, errors_of
 
-from irt_analytics import clients
+from irt_analytics import clients, db
 from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult
+from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.jobs import mirt_calibrate
+from irt_analytics.jobs._mirt_engine import calibrate_by_mirt
+from irt_analytics.params import RunParams
+from irt_analytics.runner import run_job
+from irt_analytics.settings import Settings
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "reference"
 
@@ -127,11 +135,11 @@ def test_errors_are_those_mirt_published(service: RService) -> None:
 
 def test_fixed_anchors_come_back_to_the_last_digit(service: RService) -> None:
     """An anchor that moves by a rounding error a day moves the scale in a year."""
-    fixed = {"fixed_item": ["Item.1", "Item.4"], "fixed_a": [1.1234567890123457, 0.1 + 0.2], "fixed_b": [-1.5, 1 / 3]}
-    found = ask(service, read("lsat7"), model="2PL", **fixed)
-    own = [found.items.item.index(item) for item in fixed["fixed_item"]]
-    assert [found.items.a[i] for i in own] == fixed["fixed_a"]
-    assert [found.items.b[i] for i in own] == fixed["fixed_b"]
+    items, a, b = ["Item.1", "Item.4"], [1.1234567890123457, 0.1 + 0.2], [-1.5, 1 / 3]
+    found = ask(service, read("lsat7"), model="2PL", fixed_item=items, fixed_a=a, fixed_b=b)
+    own = [found.items.item.index(item) for item in items]
+    assert [found.items.a[i] for i in own] == a
+    assert [found.items.b[i] for i in own] == b
     assert [found.items.se_a[i] for i in own] == [None, None]
     assert found.latent.se_mean is not None
 
@@ -145,9 +153,47 @@ def test_the_link_to_a_reference_scale_is_returned(service: RService) -> None:
     reference = {"reference_item": first.items.item, **moved}
     linked = ask(service, table, model="2PL", standard_errors=False, **reference).linking_constants
     assert linked is not None
-    assert linked.A == pytest.approx(1.2, abs=1e-5)
-    assert linked.B == pytest.approx(0.5, abs=1e-5)
+    assert pytest.approx([1.2, 0.5], abs=1e-5) == [linked.A, linked.B]
     assert linked.n_anchors_used == 5
+
+
+def test_the_job_fills_the_same_tables_with_either_engine(settings: Settings, service: RService) -> None:
+    """Who switches engines must find the same bank and abilities, and the row must say which engine it was."""
+    table = read("lsat7")
+    cells = long(table)
+    log = pd.DataFrame({"student_id": cells["learner"], "item_id": cells["item"], "correct": cells["correct"]})
+    day = date(2026, 3, 4)
+    found = {}
+    for engine in ("native", "mirt"):
+        write_answers(settings, log.assign(completed_at=at(day), timed_out=False), engine)
+        addressed = settings.model_copy(update={"r_irt_url": service.url, "r_irt_token": SecretStr(TOKEN)})
+        params = RunParams(irt_engine=engine, priors="none", min_answers_learner=1)
+        assert run_job(mirt_calibrate.JOB, tenant=engine, as_of=day, params=params, settings=addressed) == 0
+        with db.connect(settings) as connection, connection.cursor() as cursor:
+            cursor.execute("select engine, engine_version, se_method from mirt_fit_meta where tenant_id = %s", [engine])
+            (meta,) = cursor.fetchall()
+            cursor.execute("select a, b, se_b from mirt_item_params where tenant_id = %s order by item_id", [engine])
+            items = np.array(cursor.fetchall())
+            cursor.execute("select theta, se from mirt_ability where tenant_id = %s order by user_id", [engine])
+            found[engine] = (meta, items, np.array(cursor.fetchall()))
+    assert [found[engine][0][0] for engine in found] == ["native", "mirt"]
+    assert found["mirt"][0][1:] == ("1.45.1", "full")
+    (_, native_items, native_theta), (_, items, theta) = found["native"], found["mirt"]
+    assert items[:, 0] == pytest.approx(native_items[:, 0], abs=0.003)
+    assert items[:, 1] == pytest.approx(native_items[:, 1], abs=0.01)
+    assert items[:, 2] == pytest.approx(native_items[:, 2], rel=0.05)
+    assert len(theta) == len(table)
+    assert theta == pytest.approx(native_theta, abs=0.003)
+
+
+def test_without_the_service_the_mirt_engine_is_bad_configuration(settings: Settings) -> None:
+    """The native engine in its place, unasked, would be a silent fallback."""
+    with pytest.raises(ConfigurationError, match="no R here"):
+        calibrate_by_mirt(
+            Responses.from_long(["a", "a", "b"], ["x", "y", "x"], [True, False, True]),
+            RunParams(irt_engine="mirt"),
+            settings.model_copy(update={"r_irt_unavailable": "no R here"}),
+        )
 
 
 def test_wrong_fields_and_models_are_named(service: RService) -> None:

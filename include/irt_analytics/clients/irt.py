@@ -13,6 +13,8 @@ class IrtCalibrateRequest(Request):
         learner, item, correct: columns of one table, a row a response.
         model: Rasch has a = 1 and a free variance of theta.
         priors: weak is a ~ lognormal(0, 0.5), c ~ beta(5, 17); default none.
+        weak_below: items with fewer responses have the weak priors in any case; default 0.
+        weak_unit: sd of theta on the scale that the weak priors are meant for; default 1.
         nodes, lower, upper: the quadrature; default 61 points on [-6, 6].
         tolerance, max_iterations: end of the EM algorithm; default 1e-6, 2000.
         standard_errors: whether to compute them; default yes.
@@ -27,6 +29,8 @@ class IrtCalibrateRequest(Request):
     correct: list[bool]
     model: Literal["Rasch", "2PL", "3PL"]
     priors: Literal["none", "weak"] | None = None
+    weak_below: int | None = None
+    weak_unit: float | None = None
     nodes: int | None = None
     lower: float | None = None
     upper: float | None = None
@@ -123,6 +127,7 @@ class IrtCalibrateResult(Result):
 
     model: Literal["Rasch", "2PL", "3PL"]
     priors: str
+    priors_of_few: str
     items: ItemParameters
     latent: LatentDistribution
     persons: Persons

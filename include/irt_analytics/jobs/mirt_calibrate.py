@@ -21,16 +21,17 @@ from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import MIN_ANCHORS, Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
+from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
 
-ENGINE = "native"
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
+    "irt_engine",
     "linking",
     "priors",
     "invalid_answers",
@@ -55,6 +56,8 @@ BANK_COLUMNS = [
     "status",
     "first_published_as_of",
 ]
+
+Fitted = Calibration | MirtCalibration
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +125,13 @@ def run(context: JobContext) -> None:
     _refuse_other_unit(reference, params)
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
-    fit = _calibrate(evidence.items, params, unit=reference["latent_sd"].iloc[0] if len(reference) else 1.0)
+    unit = float(reference["latent_sd"].iloc[0]) if len(reference) else 1.0
+    if params.irt_engine == "mirt":
+        fit: Fitted = calibrate_by_mirt(
+            evidence.items, params, context.settings, unit=unit, linked=reference["item_id"]
+        )
+    else:
+        fit = _calibrate(evidence.items, params, unit=unit)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     meta = _describe_fit(context, window, evidence, fit, reference, tagged)
@@ -310,7 +319,7 @@ def _calibrate(responses: Responses, params: RunParams, *, unit: float) -> Calib
             raise RefusedError(f"the answers cannot be calibrated: {error}") from None
 
 
-def link_to_published(fit: Calibration, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams) -> Linked:
+def link_to_published(fit: Fitted, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams) -> Linked:
     """Put a calibration on the published scale; the first one sets it.
 
     Anchors are the items in common that are tagged or, where none is tagged, those with enough answers in both
@@ -397,7 +406,7 @@ def _describe_fit(
     context: JobContext,
     window: Window,
     evidence: Evidence,
-    fit: Calibration,
+    fit: Fitted,
     reference: pd.DataFrame,
     tagged: pd.Series[str],
 ) -> dict[str, Any]:
@@ -416,8 +425,8 @@ def _describe_fit(
         "window_extended": window.extended,
         "window_reason": window.reason,
         "model": fit.model,
-        "engine": ENGINE,
-        "engine_version": __version__,
+        "engine": params.irt_engine,
+        "engine_version": fit.engine_version if isinstance(fit, MirtCalibration) else __version__,
         "code_version": version,
         "data_fingerprint": fingerprint,
         "n_persons": fit.n_persons,
@@ -441,7 +450,7 @@ def _describe_fit(
     }
 
 
-def _describe_priors(fit: Calibration, minimum: int) -> str:
+def _describe_priors(fit: Fitted, minimum: int) -> str:
     of_few = str(fit.priors_of_few)
     if of_few == str(fit.priors) or not (fit.items["n_responses"] < minimum).any():
         return str(fit.priors)

@@ -3,8 +3,16 @@
 # mirt holds every learner's response to every item, several times over.
 max_cells <- 5e7
 
-weak_priors <- list(a = c(type = "lnorm", 0, 0.5), c = c(type = "expbeta", 5, 17))
-weak_priors_text <- c("2PL" = "a ~ lognormal(0, 0.5)", "3PL" = "a ~ lognormal(0, 0.5), c ~ beta(5, 17)")
+# The weak priors on a scale whose theta has the sd `unit` on the scale that they are meant for.
+weak_priors <- function(model, unit) {
+  priors <- list(a1 = list(type = "lnorm", log(unit), 0.5), g = list(type = "expbeta", 5, 17))
+  switch(model, Rasch = list(), "2PL" = priors["a1"], "3PL" = priors)
+}
+
+priors_text <- function(model, unit) {
+  texts <- c(sprintf("a ~ lognormal(%g, 0.5)", log(unit)), "c ~ beta(5, 17)")
+  switch(model, Rasch = "none", "2PL" = texts[[1]], "3PL" = paste(texts, collapse = ", "))
+}
 
 #' Calibrate items
 #'
@@ -14,6 +22,9 @@ weak_priors_text <- c("2PL" = "a ~ lognormal(0, 0.5)", "3PL" = "a ~ lognormal(0,
 #' @param responses A data.frame: `learner`, `item` (texts), `correct` (logical); a row a response.
 #' @param model `"Rasch"`, `"2PL"` or `"3PL"`.
 #' @param priors `"none"`, or `"weak"`: a ~ lognormal(0, 0.5) and c ~ beta(5, 17), where the model estimates them.
+#' @param weak_below Items with fewer responses than this have the weak priors also where the others have none.
+#' @param weak_unit sd of theta, here 1, on the scale that the weak priors are meant for: a / weak_unit ~
+#'   lognormal(0, 0.5).
 #' @param fixed A data.frame of items that keep their parameters: `item`, `a`, `b` and, optionally, `c`.
 #' @param reference A data.frame of the same columns: items on the scale to link to.
 #' @param nodes,lower,upper The quadrature: equally spaced points.
@@ -29,8 +40,8 @@ weak_priors_text <- c("2PL" = "a ~ lognormal(0, 0.5)", "3PL" = "a ~ lognormal(0,
 #'   `linking_constants`, `exclusions`, sizes, `log_likelihood` (without log-priors), `aic`, `bic`, `converged`,
 #'   `iterations`, `quadrature`, `engine_versions`, `messages`.
 #' @export
-calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("none", "weak"), fixed = NULL,
-                      reference = NULL, nodes = 61, lower = -6, upper = 6, tolerance = 1e-6, max_iterations = 2000,
+calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("none", "weak"), weak_below = 0,
+                      weak_unit = 1, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6, tolerance = 1e-6, max_iterations = 2000,
                       standard_errors = TRUE, covariance_of = NULL, symmetric = TRUE,
                       progress = function(fraction, note) invisible()) {
   model <- match.arg(model)
@@ -39,6 +50,8 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
   reference <- check_items(reference, "reference", "3PL")
   sorted <- as_matrix(responses, fixed)
   check_size(sorted$matrix, fixed)
+  few <- colnames(sorted$matrix)[priors == "weak" | colSums(!is.na(sorted$matrix)) < weak_below]
+  weak <- list(items = few, priors = weak_priors(model, weak_unit))
   messages <- character()
   heard <- function(message) {
     messages <<- c(messages, trimws(conditionMessage(message)))
@@ -47,7 +60,7 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
   progress(0, "EM")
   fit <- tryCatch(
     withCallingHandlers(
-      fit_mirt(sorted$matrix, model, priors, fixed, nodes, lower, upper, tolerance, max_iterations, standard_errors),
+      fit_mirt(sorted$matrix, model, weak, fixed, nodes, lower, upper, tolerance, max_iterations, standard_errors),
       message = heard
     ),
     error = function(error) irtcommon::fail("model_failed", paste("mirt:", conditionMessage(error)))
@@ -64,7 +77,8 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
   log_likelihood <- mirt::extract.mirt(fit, "logLik")
   list(
     model = model,
-    priors = if (priors == "weak" && model != "Rasch") weak_priors_text[[model]] else "none",
+    priors = if (priors == "weak") priors_text(model, weak_unit) else "none",
+    priors_of_few = if (priors == "weak" || weak_below > 0) priors_text(model, weak_unit) else "none",
     items = items,
     latent = latent,
     persons = persons,
@@ -150,13 +164,13 @@ check_size <- function(matrix, fixed) {
   }
 }
 
-fit_mirt <- function(matrix, model, priors, fixed, nodes, lower, upper, tolerance, max_iterations, standard_errors) {
+fit_mirt <- function(matrix, model, weak, fixed, nodes, lower, upper, tolerance, max_iterations, standard_errors) {
   technical <- list(
     theta_lim = c(lower, upper), NCYCLES = max_iterations, customK = rep(2L, ncol(matrix))
   )
   parameters <- mirt::mirt(matrix, 1, itemtype = model, pars = "values", technical = technical)
   parameters <- fix_items(parameters, fixed)
-  if (priors == "weak") parameters <- put_priors(parameters, model)
+  parameters <- put_priors(parameters, weak)
   mirt::mirt(
     matrix, 1,
     itemtype = model, pars = parameters, quadpts = nodes, TOL = tolerance, technical = technical,
@@ -176,16 +190,14 @@ fix_items <- function(parameters, fixed) {
   parameters
 }
 
-put_priors <- function(parameters, model) {
-  put <- function(parameters, name, prior) {
-    own <- parameters$name == name & parameters$est
-    parameters$prior.type[own] <- prior[["type"]]
-    parameters$prior_1[own] <- as.numeric(prior[[2]])
-    parameters$prior_2[own] <- as.numeric(prior[[3]])
-    parameters
+put_priors <- function(parameters, weak) {
+  for (name in names(weak$priors)) {
+    own <- parameters$name == name & parameters$est & parameters$item %in% weak$items
+    prior <- weak$priors[[name]]
+    parameters$prior.type[own] <- prior[[1]]
+    parameters$prior_1[own] <- prior[[2]]
+    parameters$prior_2[own] <- prior[[3]]
   }
-  if (model != "Rasch") parameters <- put(parameters, "a1", weak_priors$a)
-  if (model == "3PL") parameters <- put(parameters, "g", weak_priors$c)
   parameters
 }
 

@@ -22,7 +22,7 @@ calibrate_endpoint <- function() {
         if (length(columns[[1]])) as.data.frame(stats::setNames(Filter(length, columns), item_columns(prefix, columns)))
       }
       options <- input[c(
-        "model", "priors", "nodes", "lower", "upper", "tolerance", "max_iterations", "standard_errors",
+        "model", "priors", "weak_below", "weak_unit", "nodes", "lower", "upper", "tolerance", "max_iterations", "standard_errors",
         "covariance_of", "symmetric"
       )]
       do.call(calibrate, c(
@@ -60,6 +60,10 @@ option_fields <- function() {
   list(
     irtcommon::field("model", "enum", values = c("Rasch", "2PL", "3PL"), doc = "Rasch: a = 1, free latent variance."),
     option("priors", "enum", "weak: a ~ lognormal(0, 0.5), c ~ beta(5, 17). Default none.", values = c("none", "weak")),
+    option("weak_below", "integer", "Items with fewer responses have the weak priors in any case. Default 0.", min = 0),
+    option("weak_unit", "number", "sd of theta on the scale that the weak priors are meant for. Default 1.",
+      min = 1e-3, max = 1e3
+    ),
     option("nodes", "integer", "Quadrature points. Default 61.", min = 5, max = 501),
     option("lower", "number", "First quadrature point. Default -6.", max = -1),
     option("upper", "number", "Last quadrature point. Default 6.", min = 1),

@@ -28,13 +28,13 @@ test_that("2PL and Rasch are mirt's own, with its errors, abilities and fit stat
 })
 
 test_that("the 3PL has the priors it states", {
-  found <- calibrate(as_long(lsat7), "3PL", "weak")
+  found <- calibrate(as_long(lsat7), "3PL", "weak", tolerance = 1e-9)
   priors <- mirt::mirt.model("F = 1-5
     PRIOR = (1-5, a1, lnorm, 0, 0.5), (1-5, g, expbeta, 5, 17)")
-  fit <- mirt::mirt(lsat7, priors, "3PL", TOL = 1e-6, verbose = FALSE)
+  fit <- mirt::mirt(lsat7, priors, "3PL", TOL = 1e-9, technical = list(NCYCLES = 2000), verbose = FALSE)
   values <- mirt::coef(fit, simplify = TRUE)$items
-  expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-8)
-  expect_equal(found$items$c, unname(values[, "g"]), tolerance = 1e-8)
+  expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-5)
+  expect_equal(found$items$c, unname(values[, "g"]), tolerance = 1e-5)
   expect_match(found$priors, "c ~ beta(5, 17)", fixed = TRUE)
 })
 
