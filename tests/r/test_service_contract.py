@@ -491,24 +491,27 @@ def test_cancelling_ends_a_job_with_all_that_it_started(service: RService) -> No
     assert service.http.delete(f"/jobs/{job_id}").json()["data"]["state"] == "cancelled"
 
 
-def test_limits_end_a_job_and_say_which(start: Start) -> None:
-    with start(WORKERS=2, JOB_SECONDS=25, JOB_MEMORY_MB=400, RESULT_COUNT=2) as service:
+def test_a_job_over_its_time_is_ended_with_all_that_it_started(start: Start) -> None:
+    with start(JOB_SECONDS=5) as service:
         late, processes = _running(service, {"seconds": 600})
-        hungry = service.submit("/memory/fit", {})
-        assert service.wait(hungry)["error"]["code"] == "out_of_memory"
         assert service.wait(late)["error"]["code"] == "timed_out"
         assert _all_gone(processes)
-        # Two ended jobs are kept: a third takes the place of the one that ended first.
-        third = service.submit("/line/fit", LINE)
-        assert service.wait(third)["state"] == "succeeded"
+
+
+def test_a_job_over_its_memory_is_ended_and_the_service_goes_on(start: Start) -> None:
+    """Beside it, so many ended jobs are kept: a new one takes the place of the one that ended first."""
+    with start(JOB_MEMORY_MB=400, RESULT_COUNT=2) as service:
+        hungry = service.submit("/memory/fit", {})
+        assert service.wait(hungry)["error"]["code"] == "out_of_memory"
+        kept = [service.submit("/line/fit", LINE) for _ in range(2)]
+        assert [service.wait(job_id)["state"] for job_id in kept] == ["succeeded", "succeeded"]
         assert service.http.get(f"/jobs/{hungry}").status_code == 404
-        assert service.job(late)["state"] == "failed"
 
 
 def test_results_are_forgotten_in_time(start: Start) -> None:
     with start(RESULT_SECONDS=1) as service:
         job_id = service.submit("/line/fit", LINE)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while service.http.get(f"/jobs/{job_id}").status_code != 404:
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -5,14 +5,12 @@ memory_interval <- 0.5
 
 # What a process with all it started holds in memory, in bytes. A process that ends meanwhile counts nothing.
 tree_memory <- function(pid) {
-  memory <- function(handle) tryCatch(ps::ps_memory_info(handle)[["rss"]], error = function(error) 0)
-  tryCatch(
-    {
-      root <- ps::ps_handle(pid)
-      sum(memory(root), vapply(ps::ps_children(root, recursive = TRUE), memory, 0))
-    },
-    error = function(error) 0
-  )
+  or <- function(value, otherwise) tryCatch(value, error = function(error) otherwise)
+  root <- or(ps::ps_handle(pid), NULL)
+  if (is.null(root)) return(0)
+  # Listing them fails where any process of the machine ends meanwhile.
+  children <- or(ps::ps_children(root, recursive = TRUE), list())
+  sum(vapply(c(list(root), children), function(handle) or(ps::ps_memory_info(handle)[["rss"]], 0), 0))
 }
 
 # Child processes have one core each, and the locale and time zone of the images: names sort alike on every machine.
