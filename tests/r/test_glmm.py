@@ -164,7 +164,7 @@ def test_no_growth_is_found_where_items_only_get_harder(service: RService) -> No
 
 def test_a_singular_fit_says_so(service: RService, cohort: pd.DataFrame) -> None:
     """Topics that do not differ have a variance of zero; a report must not list their 'effects' as findings."""
-    alike = cohort.assign(topic=[f"t{row % 3}" for row in range(len(cohort))])
+    alike = pd.concat([cohort.assign(topic=topic) for topic in ("twin", "other twin")])
     result = fit(service, body(alike, "item"))
     spread = dict(zip(result["random"]["group"], result["random"]["sd"], strict=True))
     assert spread["topic"] < 1e-3
@@ -260,11 +260,12 @@ def test_the_job_writes_what_lme4_finds_in_the_log(settings: Settings, service: 
     assert meta["status"] == "success"
     assert meta["item_term"] == "offset"
     assert "items are routed" in meta["item_reason"]
+    # In another order of learners and rows, on which the optimiser's last steps depend.
     direct = lme4(body(cohort, "item"), OFFSET)
     fixed = {each["term"]: each for each in meta["fixed"]}
-    assert [fixed["(Intercept)"]["estimate"], fixed["week"]["estimate"]] == pytest.approx(direct["fixed"], abs=1e-5)
+    assert [fixed["(Intercept)"]["estimate"], fixed["week"]["estimate"]] == pytest.approx(direct["fixed"], abs=2e-4)
     assert [each["topic_id"] for each in meta["topics"]] == direct["topic"]
-    assert [each["effect"] for each in meta["topics"]] == pytest.approx(direct["effect"], abs=1e-5)
+    assert [each["effect"] for each in meta["topics"]] == pytest.approx(direct["effect"], abs=2e-4)
     published = cohort.drop_duplicates("item").groupby("topic")["offset"].mean()
     assert [each["published"] for each in meta["topics"]] == pytest.approx(published.tolist(), abs=1e-9)
     assert (meta["n_learners"], meta["n_topics"], meta["n_weeks"]) == (80, 12, 8)
