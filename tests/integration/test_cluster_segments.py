@@ -86,7 +86,14 @@ def test_reruns_tenants_and_later_jobs_columns_change_nothing(settings: Settings
     prepare(settings, other, (LAST_DAY,), "other")
     run(settings, cluster_segments.JOB, LAST_DAY, "other")
     with db.connect(settings) as connection:
-        connection.execute("update weekly_kpi set s = 0.9, p = 0.1, sigma = 0.5 where tenant_id = 'default'")
+        connection.execute(
+            """
+            update weekly_kpi
+            set s = 0.9, s_n = 4, s_source = 'later', p = 0.1, p_n = 4, p_source = 'later', sigma = 0.5,
+                sigma_source = 'later'
+            where tenant_id = 'default'
+            """
+        )
         connection.commit()
     run(settings, cluster_segments.JOB, LAST_DAY)
     pd.testing.assert_frame_equal(read(settings, query), first, check_exact=True)

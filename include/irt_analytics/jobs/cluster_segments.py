@@ -1,6 +1,5 @@
 """Groups of learners with like habits and results, named, and the same from one week to the next."""
 
-import hashlib
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -10,6 +9,7 @@ import pandas as pd
 from irt_analytics import db
 from irt_analytics.errors import Skip
 from irt_analytics.jobs import _segments as segments
+from irt_analytics.jobs._results import no_rows, replace_day, run_id
 from irt_analytics.jobs._segments import Candidate, Scaling
 from irt_analytics.jobs._windows import prepare_answers
 from irt_analytics.runner import Job, JobContext
@@ -30,7 +30,7 @@ def run(context: JobContext) -> None:
     learners = _load(context)
     scaling = Scaling.of(learners) if len(learners) else None
     meta: dict[str, Any] = {
-        "run_id": _run_id(context, learners),
+        "run_id": run_id(context, context.params.model_dump(), learners.to_csv(index=False).encode()),
         "n_learners": len(learners),
         "features": _describe(scaling) if scaling else {},
         "parameters": context.params.model_dump(),
@@ -81,12 +81,6 @@ def _load(context: JobContext) -> pd.DataFrame:
     return learners[enough].reset_index(drop=True)
 
 
-def _run_id(context: JobContext, learners: pd.DataFrame) -> str:
-    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
-    digest.update(learners.to_csv(index=False).encode())
-    return digest.hexdigest()[:32]
-
-
 def _describe(scaling: Scaling) -> dict[str, Any]:
     logged = segments.LOGGED | segments.LOGGED_FROM_ONE
     return {
@@ -100,8 +94,8 @@ def _describe(scaling: Scaling) -> dict[str, Any]:
 
 def _skip(context: JobContext, meta: dict[str, Any], reason: str) -> NoReturn:
     """Record that the day has no segments, and take away what an earlier try left."""
-    _replace(context, "segment_meta", pd.DataFrame([meta | {"status": "skipped", "reason": reason}]))
-    _replace(context, "user_segments", pd.DataFrame({"user_id": pd.Series(dtype="str")}))
+    replace_day(context, "segment_meta", pd.DataFrame([meta | {"status": "skipped", "reason": reason}]))
+    replace_day(context, "user_segments", no_rows())
     raise Skip(reason, keep_writes=True)
 
 
@@ -151,13 +145,8 @@ def _save(
     placed["label"] = np.array(meta["labels"])[placed["cluster"]]
     placed["user_id"] = learners["user_id"][placeable].to_numpy()
     week_start = context.as_of - timedelta(days=context.as_of.weekday())
-    _replace(context, "segment_meta", pd.DataFrame([meta]))
-    _replace(context, "user_segments", placed.assign(run_id=meta["run_id"], week_start=week_start))
-
-
-def _replace(context: JobContext, table: str, frame: pd.DataFrame) -> None:
-    rows = db.replace(context.connection, table, frame, tenant_id=context.tenant, as_of=context.as_of)
-    context.record.wrote(table, rows)
+    replace_day(context, "segment_meta", pd.DataFrame([meta]))
+    replace_day(context, "user_segments", placed.assign(run_id=meta["run_id"], week_start=week_start))
 
 
 JOB = Job(name="cluster_segments", run=run)

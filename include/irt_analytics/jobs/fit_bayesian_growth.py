@@ -18,6 +18,7 @@ import pandas as pd
 from irt_analytics import clients, db
 from irt_analytics.clients.brms import GrowthFitRequest, GrowthFitResult
 from irt_analytics.errors import Skip
+from irt_analytics.jobs import _results as results
 from irt_analytics.jobs._growth_population import update_population
 from irt_analytics.jobs._growth_posterior import Lines, Mixture, Population, chunks, learner_lines
 from irt_analytics.progress import track
@@ -97,7 +98,8 @@ def run(context: JobContext) -> None:
 
 def _fit(context: JobContext) -> None:
     abilities = _load(context)
-    run_id = _run_id(context, abilities)
+    evidence = ("\n".join(abilities.user_ids).encode(), abilities.y.tobytes(), abilities.v.tobytes())
+    run_id = results.run_id(context, context.params.model_dump(), *evidence)
     sample, strata = choose_sample(abilities.user_ids, abilities.n_weeks, LEARNERS_FITTED)
     service = clients.address(context.settings, "brms")
     request = make_request(abilities, sample, seed=1 + int(run_id[:7], 16))
@@ -285,14 +287,6 @@ def _goal_reason(target_date: date | None, as_of: date) -> str | None:
     return None
 
 
-def _run_id(context: JobContext, abilities: Abilities) -> str:
-    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
-    digest.update("\n".join(abilities.user_ids).encode())
-    digest.update(abilities.y.tobytes())
-    digest.update(abilities.v.tobytes())
-    return digest.hexdigest()[:32]
-
-
 def _save(
     context: JobContext,
     run_id: str,
@@ -324,7 +318,7 @@ def _save(
         "n_rows": result.n_rows,
         "sampled": fitted < scored,
         "sample": sample if fitted < scored else None,
-        "population": _records(result.population.model_dump()),
+        "population": results.records(result.population.model_dump()),
         "max_rhat": result.max_rhat,
         "divergences": result.divergences,
         "draws": len(result.draws.sigma),
@@ -339,28 +333,22 @@ def _save(
 
 def _save_skip(context: JobContext, reason: str) -> None:
     """Record that the day has no growth, and take away what an earlier try left."""
-    run = f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n{reason}"
     meta = {
-        "run_id": hashlib.sha256(run.encode()).hexdigest()[:32],
+        "run_id": results.run_id(context, context.params.model_dump(), reason.encode()),
         "status": "skipped",
         "reason": reason,
         "weeks": context.params.growth_weeks,
         "parameters": context.params.model_dump(),
     }
-    _replace(context, meta, pd.DataFrame({"user_id": pd.Series(dtype="str")}), reason=reason)
+    _replace(context, meta, results.no_rows(), reason=reason)
 
 
 def _replace(context: JobContext, meta: dict[str, Any], learners: pd.DataFrame, *, reason: str) -> None:
     context.begin_sharing("weekly_kpi")
-    context.begin_sharing("weekly_kpi")
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
-    for table, frame in (("growth_brms_meta", pd.DataFrame([meta])), ("growth_learner", learners)):
-        context.record.wrote(table, db.replace(context.connection, table, frame, **day))
+    results.replace_day(context, "growth_brms_meta", pd.DataFrame([meta]))
+    results.replace_day(context, "growth_learner", learners)
     context.record.wrote("weekly_kpi", db.execute(context.connection, "growth/save_kpi", reason=reason, **day))
-
-
-def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 JOB = Job(name="fit_bayesian_growth", run=run)

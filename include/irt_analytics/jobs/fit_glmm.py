@@ -14,8 +14,6 @@ too little spread of both, by a quarter and more; with the offset it is found (d
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -24,11 +22,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from irt_analytics import clients, code_version, db
+from irt_analytics import clients, db
 from irt_analytics.clients.glmm import GlmmFitRequest, GlmmFitResult
 from irt_analytics.errors import Skip
 from irt_analytics.jobs._first_attempts import RAPID_SHARE, InvalidAnswers
 from irt_analytics.jobs._glmm_sample import Sample, draw_sample
+from irt_analytics.jobs._results import records, replace_day, run_id
 from irt_analytics.runner import Job, JobContext
 
 #: Above this many items they are an offset.
@@ -87,9 +86,10 @@ def run(context: JobContext) -> None:
 
         result = clients.run(fit)
     except Skip as skip:
-        _replace(context, meta | {"status": "skipped", "reason": str(skip)})
+        replace_day(context, "growth_glmm_meta", pd.DataFrame([meta | {"status": "skipped", "reason": str(skip)}]))
         raise Skip(str(skip), keep_writes=True) from None
-    _replace(context, meta | {"status": "success", "reason": None} | summarise(result, _published(answers.rows)))
+    meta |= {"status": "success", "reason": None} | summarise(result, _published(answers.rows))
+    replace_day(context, "growth_glmm_meta", pd.DataFrame([meta]))
 
 
 def _load(context: JobContext, first_day: date) -> Answers:
@@ -190,12 +190,8 @@ def make_request(answers: Answers) -> GlmmFitRequest:
 def _describe(context: JobContext, first_day: date, answers: Answers) -> dict[str, Any]:
     rows = answers.rows
     parameters = {name: getattr(context.params, name) for name in PARAMETERS}
-    digest = hashlib.sha256(
-        json.dumps([context.tenant, str(context.as_of), parameters, answers.item_term, code_version()]).encode()
-    )
-    digest.update(rows.to_csv(index=False).encode())
     return {
-        "run_id": digest.hexdigest()[:32],
+        "run_id": run_id(context, parameters, answers.item_term.encode(), rows.to_csv(index=False).encode()),
         "first_day": first_day,
         "item_term": answers.item_term,
         "item_reason": answers.item_reason,
@@ -222,9 +218,9 @@ def summarise(result: GlmmFitResult, published: pd.Series[float]) -> dict[str, A
         "converged": result.converged,
         "singular": result.singular,
         "messages": result.messages,
-        "fixed": _records(result.fixed.model_dump()),
-        "random": _records(result.random.model_dump()),
-        "topics": _records(topics),
+        "fixed": records(result.fixed.model_dump()),
+        "random": records(result.random.model_dump()),
+        "topics": records(topics),
         "coefficients": result.coefficients.model_dump(exclude_none=True),
         "log_likelihood": result.log_likelihood,
         "aic": result.aic,
@@ -232,16 +228,6 @@ def summarise(result: GlmmFitResult, published: pd.Series[float]) -> dict[str, A
         "engine_versions": result.engine_versions,
         "warnings": result.warnings,
     }
-
-
-def _records(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _replace(context: JobContext, meta: dict[str, Any]) -> None:
-    day = {"tenant_id": context.tenant, "as_of": context.as_of}
-    rows = db.replace(context.connection, "growth_glmm_meta", pd.DataFrame([meta]), **day)
-    context.record.wrote("growth_glmm_meta", rows)
 
 
 JOB = Job(name="fit_glmm", run=run)

@@ -5,7 +5,6 @@ days only and the time to the next answer, censored at as_of. r-forecast-plumber
 scores.
 """
 
-import hashlib
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from irt_analytics import clients, db
 from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitRequest, SurvivalFitResult
 from irt_analytics.errors import Skip
 from irt_analytics.jobs._growth import Z95
+from irt_analytics.jobs._results import no_rows, records, replace_day, run_id
 from irt_analytics.jobs._windows import create, prepare_answers
 from irt_analytics.jobs.compute_daily_kpis import ITEMS_TRIED_AGAIN
 from irt_analytics.progress import track
@@ -68,7 +68,7 @@ def _fit(context: JobContext) -> None:
     result = clients.run(fit)
     if not len(scored) == len(result.risk) == len(result.risk_lower) == len(result.risk_upper):
         raise RuntimeError(f"{service.label} was sent {len(scored)} learners to score and returned {len(result.risk)}")
-    _save(context, _run_id(context, request.body()), fitted, scored, result)
+    _save(context, run_id(context, context.params.model_dump(), request.body()), fitted, scored, result)
 
 
 def _landmarks(context: JobContext) -> list[date]:
@@ -112,12 +112,6 @@ def _values(column: "pd.Series[Any]") -> list[Any]:
     return column.astype(object).where(column.notna(), None).tolist()
 
 
-def _run_id(context: JobContext, body: bytes) -> str:
-    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
-    digest.update(body)
-    return digest.hexdigest()[:32]
-
-
 def _save(
     context: JobContext, run_id: str, fitted: pd.DataFrame, scored: pd.DataFrame, result: SurvivalFitResult
 ) -> None:
@@ -132,8 +126,8 @@ def _save(
         **result.model_dump(include={"horizon_days", "n_learners", "n_landmarks", "n_rows", "n_events", "baseline"}),
         "sampled": sampled,
         "sample": {"learners": LEARNERS_FITTED, "of": learners, "by": "least md5 of user_id"} if sampled else None,
-        "covariates": _records(result.covariates),
-        "dropped": _records(result.dropped),
+        "covariates": records(result.covariates),
+        "dropped": records(result.dropped),
         "evaluation": _evaluation(result.evaluation),
         "engine_versions": result.engine_versions,
         "warnings": result.warnings,
@@ -159,32 +153,28 @@ def _save(
 def _save_skip(context: JobContext, reason: str) -> None:
     """Record that the day has no risks, and take away what an earlier try left."""
     meta = {
-        "run_id": _run_id(context, reason.encode()),
+        "run_id": run_id(context, context.params.model_dump(), reason.encode()),
         "status": "skipped",
         "reason": reason,
         "horizon_days": HORIZON_DAYS,
         "parameters": context.params.model_dump() | {"ridge": RIDGE},
     }
-    _replace(context, meta, pd.DataFrame({"user_id": pd.Series(dtype="str")}), reason=reason)
+    _replace(context, meta, no_rows(), reason=reason)
 
 
 def _replace(context: JobContext, meta: dict[str, Any], risk: pd.DataFrame, *, reason: str | None) -> None:
     context.begin_sharing("weekly_kpi")
+    replace_day(context, "survival_fit_meta", pd.DataFrame([meta]))
+    replace_day(context, "survival_risk", risk)
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
-    for table, frame in (("survival_fit_meta", pd.DataFrame([meta])), ("survival_risk", risk)):
-        context.record.wrote(table, db.replace(context.connection, table, frame, **day))
     context.record.wrote("weekly_kpi", db.execute(context.connection, "survival/save_kpi", reason=reason, **day))
 
 
 def _evaluation(evaluation: SurvivalEvaluation) -> dict[str, Any]:
     known = evaluation.model_dump(exclude_none=True)
     if evaluation.calibration is not None:
-        known["calibration"] = _records(evaluation.calibration)
+        known["calibration"] = records(evaluation.calibration)
     return known
-
-
-def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 JOB = Job(name="fit_survival_churn", run=run)

@@ -5,7 +5,6 @@ that a day's run and the next agree on it. r-forecast-plumber forecasts the four
 by its forecast from the weeks before.
 """
 
-import hashlib
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 from irt_analytics import clients, db
 from irt_analytics.clients.forecast import ProphetFitRequest, ProphetFitResult
 from irt_analytics.errors import Skip
+from irt_analytics.jobs._results import no_rows, records, replace_day, run_id
 from irt_analytics.runner import Job, JobContext
 
 HORIZON_WEEKS = 4
@@ -68,10 +68,10 @@ def run(context: JobContext) -> None:
         result = clients.run(fit)
     except Skip as skip:
         meta = {"status": "skipped", "reason": str(skip), "n_series": 0, "series": _describe(weeks, reasons)}
-        none = pd.DataFrame({"series": pd.Series(dtype="str")})
-        _replace(context, meta | {"run_id": _run_id(context, str(skip).encode())}, none, none)
+        meta["run_id"] = run_id(context, context.params.model_dump(), str(skip).encode())
+        _replace(context, meta, no_rows("series"), no_rows("series"))
         raise Skip(str(skip), keep_writes=True) from skip
-    _save(context, _run_id(context, request.body()), weeks, reasons, result)
+    _save(context, run_id(context, context.params.model_dump(), request.body()), weeks, reasons, result)
 
 
 def _weeks(context: JobContext) -> tuple[date, date]:
@@ -118,12 +118,6 @@ def _request(usable: pd.DataFrame, last_week: date) -> ProphetFitRequest:
     )
 
 
-def _run_id(context: JobContext, body: bytes) -> str:
-    digest = hashlib.sha256(f"{context.tenant}\n{context.as_of}\n{context.params.model_dump_json()}\n".encode())
-    digest.update(body)
-    return digest.hexdigest()[:32]
-
-
 def _save(
     context: JobContext, run_id: str, weeks: pd.DataFrame, reasons: dict[str, str], result: ProphetFitResult
 ) -> None:
@@ -133,11 +127,11 @@ def _save(
     sizes = weeks.set_index(["name", "week_start"])["n_learners"]
     keys = zip(result.history.series, result.history.week, strict=True)
     judged["n_learners"] = [int(sizes[key]) for key in keys]
-    fitted = {summary["series"]: summary for summary in _records(result.series.model_dump())}
+    fitted = {summary["series"]: summary for summary in records(result.series.model_dump())}
     expected = {name for name, reason in reasons.items() if not reason}
     if set(fitted) != expected:
         raise RuntimeError(f"{sorted(expected)} were sent to be forecast, {sorted(fitted)} came back")
-    for width in _records(result.calibration.model_dump()):
+    for width in records(result.calibration.model_dump()):
         fitted[width.pop("series")].setdefault("calibration", []).append(width)
     meta = {
         "run_id": run_id,
@@ -165,8 +159,7 @@ def _describe(
 def _replace(context: JobContext, meta: dict[str, Any], forecast: pd.DataFrame, judged: pd.DataFrame) -> None:
     meta["parameters"] = context.params.model_dump() | {"level": LEVEL, "threshold": THRESHOLD}
     for table, frame in zip(TABLES, (pd.DataFrame([meta]), forecast, judged), strict=True):
-        rows = db.replace(context.connection, table, frame, tenant_id=context.tenant, as_of=context.as_of)
-        context.record.wrote(table, rows)
+        replace_day(context, table, frame)
 
 
 def _frame(columns: Any, names: pd.DataFrame) -> pd.DataFrame:
@@ -174,10 +167,6 @@ def _frame(columns: Any, names: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame(columns.model_dump())
     own = names.reindex(frame["series"])
     return frame.assign(series=own["series"].to_numpy(), metric=own["metric"].to_numpy())
-
-
-def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 JOB = Job(name="forecast_prophet", run=run)
