@@ -41,9 +41,9 @@ priors_text <- function(model, unit) {
 #'   `iterations`, `quadrature`, `engine_versions`, `messages`.
 #' @export
 calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("none", "weak"), weak_below = 0,
-                      weak_unit = 1, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6, tolerance = 1e-6, max_iterations = 2000,
-                      standard_errors = TRUE, covariance_of = NULL, symmetric = TRUE,
-                      progress = function(fraction, note) invisible()) {
+                      weak_unit = 1, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6,
+                      tolerance = 1e-6, max_iterations = 2000, standard_errors = TRUE, covariance_of = NULL,
+                      symmetric = TRUE, progress = function(fraction, note) invisible()) {
   model <- match.arg(model)
   priors <- match.arg(priors)
   fixed <- check_items(fixed, "fixed", model)
@@ -168,11 +168,11 @@ fit_mirt <- function(matrix, model, weak, fixed, nodes, lower, upper, tolerance,
   technical <- list(
     theta_lim = c(lower, upper), NCYCLES = max_iterations, customK = rep(2L, ncol(matrix))
   )
-  parameters <- mirt::mirt(matrix, 1, itemtype = model, pars = "values", technical = technical)
+  specification <- mirt::mirt.model(paste0("F = 1-", ncol(matrix), prior_terms(weak, colnames(matrix))))
+  parameters <- mirt::mirt(matrix, specification, itemtype = model, pars = "values", technical = technical)
   parameters <- fix_items(parameters, fixed)
-  parameters <- put_priors(parameters, weak)
   mirt::mirt(
-    matrix, 1,
+    matrix, specification,
     itemtype = model, pars = parameters, quadpts = nodes, TOL = tolerance, technical = technical,
     SE = standard_errors, SE.type = "Oakes", verbose = FALSE
   )
@@ -185,20 +185,23 @@ fix_items <- function(parameters, fixed) {
     values <- c(a1 = fixed$a[[i]], d = -fixed$a[[i]] * fixed$b[[i]], g = fixed$c[[i]])
     for (name in names(values)) parameters$value[own & parameters$name == name] <- values[[name]]
     parameters$est[own] <- FALSE
+    parameters$prior.type[own] <- "none"
   }
   if (length(present)) parameters$est[parameters$name %in% c("MEAN_1", "COV_11")] <- TRUE
   parameters
 }
 
-put_priors <- function(parameters, weak) {
-  for (name in names(weak$priors)) {
-    own <- parameters$name == name & parameters$est & parameters$item %in% weak$items
-    prior <- weak$priors[[name]]
-    parameters$prior.type[own] <- prior[[1]]
-    parameters$prior_1[own] <- prior[[2]]
-    parameters$prior_2[own] <- prior[[3]]
+# mirt's own words for priors: its starting values depend on them.
+prior_terms <- function(weak, items) {
+  if (!length(weak$items) || !length(weak$priors)) {
+    return("")
   }
-  parameters
+  where <- paste(match(weak$items, items), collapse = ",")
+  terms <- vapply(names(weak$priors), function(name) {
+    prior <- weak$priors[[name]]
+    sprintf("(%s, %s, %s, %.17g, %.17g)", where, name, prior[[1]], prior[[2]], prior[[3]])
+  }, "")
+  paste0("\nPRIOR = ", paste(terms, collapse = ", "))
 }
 
 abilities_of <- function(fit, matrix, nodes, lower, upper) {

@@ -22,8 +22,8 @@ calibrate_endpoint <- function() {
         if (length(columns[[1]])) as.data.frame(stats::setNames(Filter(length, columns), item_columns(prefix, columns)))
       }
       options <- input[c(
-        "model", "priors", "weak_below", "weak_unit", "nodes", "lower", "upper", "tolerance", "max_iterations", "standard_errors",
-        "covariance_of", "symmetric"
+        "model", "priors", "weak_below", "weak_unit", "nodes", "lower", "upper", "tolerance", "max_iterations",
+        "standard_errors", "covariance_of", "symmetric"
       )]
       do.call(calibrate, c(
         list(

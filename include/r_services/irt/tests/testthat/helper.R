@@ -9,3 +9,10 @@ as_long <- function(table) {
   )
   long[!is.na(long$correct), ]
 }
+
+# Post LSAT7 with options to the endpoint.
+ask <- function(...) {
+  long <- as_long(lsat7)
+  body <- c(as.list(long), lapply(list(...), function(value) if (length(value) == 1) jsonlite::unbox(value) else value))
+  irtcommon::answer(endpoints()[[1]], as.character(jsonlite::toJSON(body, digits = NA)))
+}

@@ -1,9 +1,3 @@
-ask <- function(...) {
-  long <- as_long(lsat7)
-  body <- c(as.list(long), lapply(list(...), function(value) if (length(value) == 1) jsonlite::unbox(value) else value))
-  irtcommon::answer(endpoints()[[1]], as.character(jsonlite::toJSON(body, digits = NA)))
-}
-
 test_that("/irt/calibrate answers with items, abilities and the link", {
   found <- calibrate(as_long(lsat7), "2PL")
   answered <- ask(
