@@ -31,6 +31,7 @@ JOBS = {
 TOOLS = {
     "load": ("irt_analytics.ingest", "Load an answer log (CSV, CSV.gz, Parquet) into attempt_log."),
     "verify": ("irt_analytics.verify", "Check what a run wrote: ranges, references, sums that must agree."),
+    "parity": ("irt_analytics.jobs._parity", "Compare the native calibration with R mirt's on a day's answers."),
     "simulate": ("irt_analytics.simulate", "Write a simulated cohort with known truth into the database."),
     "demo": ("irt_analytics.demo", "Run the whole daily Dag on an embedded database; the Makefile's commands."),
     "deploy": ("irt_analytics.deploy", "Images, and the product on a Kubernetes cluster; the Makefile's commands."),

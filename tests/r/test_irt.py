@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 from tests.integration.test_compute_daily_kpis import at, write_answers
 from tests.r.rservice import TOKEN, Json, RService, errors_of
@@ -18,7 +19,7 @@ from irt_analytics import clients, db
 from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult
 from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
-from irt_analytics.jobs import mirt_calibrate
+from irt_analytics.jobs import _parity, mirt_calibrate
 from irt_analytics.jobs._mirt_engine import calibrate_by_mirt
 from irt_analytics.params import RunParams
 from irt_analytics.runner import run_job
@@ -184,6 +185,31 @@ def test_the_job_fills_the_same_tables_with_either_engine(settings: Settings, se
     assert items[:, 2] == pytest.approx(native_items[:, 2], rel=0.05)
     assert len(theta) == len(table)
     assert theta == pytest.approx(native_theta, abs=0.003)
+
+
+def test_the_parity_report_compares_both_engines_on_a_day_s_answers(
+    settings: Settings, service: RService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A psychometrician who knows mirt asks this before anything else; the table must be of the engines themselves."""
+    cells = long(read("lsat7"))
+    log = pd.DataFrame({"student_id": cells["learner"], "item_id": cells["item"], "correct": cells["correct"]})
+    write_answers(settings, log.assign(completed_at=at(date(2026, 3, 4)), timed_out=False))
+    environment = {"R_IRT_URL": service.url, "R_IRT_TOKEN": TOKEN}
+    environment["DATABASE_URL"] = settings.database_url.get_secret_value()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(_parity.command, ["--as-of", "2026-03-04", "--priors", "none"], catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "5,000 answers of 1,000 learners to 5 items" in said.output
+    rows = {
+        line.split()[0]: line.split()[1:] for line in said.output.splitlines() if line[:1] in "abcdt" and "e" in line
+    }
+    for name, least, most in (("a", 0.0, 0.003), ("d", 0.0, 0.003), ("theta", 0.0, 0.002)):
+        n, largest, mean = (float(value) for value in rows[name])
+        assert n == (1000 if name == "theta" else 5)
+        assert least < mean <= largest < most
+    assert "log-likelihood: native -2658.8" in said.output
+    assert "mirt -2658.8" in said.output
 
 
 def test_without_the_service_the_mirt_engine_is_bad_configuration(settings: Settings) -> None:

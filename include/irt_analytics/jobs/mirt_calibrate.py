@@ -131,7 +131,7 @@ def run(context: JobContext) -> None:
             evidence.items, params, context.settings, unit=unit, linked=reference["item_id"]
         )
     else:
-        fit = _calibrate(evidence.items, params, unit=unit)
+        fit = calibrate_natively(evidence.items, params, unit=unit)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     meta = _describe_fit(context, window, evidence, fit, reference, tagged)
@@ -163,6 +163,11 @@ def run(context: JobContext) -> None:
         "model_spec": meta["model_spec"] | {"linking_constants": linked.constants()},
     }
     _save(context, meta, bank, abilities)
+
+
+def load_day(context: JobContext) -> Responses:
+    """Read the answers that calibrate the items of a day."""
+    return _load_evidence(context, _find_window(context)).items
 
 
 def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
@@ -296,7 +301,7 @@ def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
         )
 
 
-def _calibrate(responses: Responses, params: RunParams, *, unit: float) -> Calibration:
+def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) -> Calibration:
     """Calibrate on a scale of its own, whose sd of theta is expected to be `unit` on the published scale."""
     with track("EM", None) as progress:
         done = 0
