@@ -56,8 +56,8 @@ def simulate(kind: str, weeks: int, rng: np.random.Generator, *, size: str = "pr
         kind: as in the module's docstring.
         weeks: weeks read.
         rng: source of randomness.
-        size: sd that an anomaly is four of: "predictive", of the forecast of that week from those before by a straight
-            line, which is what z is measured in; or "noise", of the noise alone.
+        size: sd that an anomaly is four of: "predictive", of the error of a straight line through the weeks before,
+            which is what z is measured in; or "noise", of the noise alone.
     """
     n = weeks + HORIZON_WEEKS
     t = np.arange(n)
@@ -77,10 +77,26 @@ def simulate(kind: str, weeks: int, rng: np.random.Generator, *, size: str = "pr
     values = level + noise
     planted = np.zeros(weeks, dtype=bool)
     planted[rng.choice(np.arange(UNJUDGED, weeks), rng.integers(0, 3), replace=False)] = True
-    before = np.maximum(t[:weeks], 2)
-    sd = np.sqrt(1 + 2 * (2 * before + 1) / (before * (before - 1.0))) if size == "predictive" else 1.0
+    sd = _line_error_sd(kind, weeks) if size == "predictive" else 1.0
     values[:weeks] += planted * SIZE * sd * rng.choice([-1.0, 1.0], weeks)
     return Series(kind, UNIT * values[:weeks], UNIT * values[weeks:], planted)
+
+
+def _line_error_sd(kind: str, weeks: int) -> Floats:
+    """Standard deviation of a week's value about a least squares line through those before, up to the bend."""
+    t = np.arange(weeks)
+    lag = np.abs(t[:, None] - t)
+    covariance = 0.4**lag if kind == "autocorrelated" else np.eye(weeks)
+    if kind == "wandering":
+        covariance = covariance + 0.25**2 * (1 + np.minimum(t[:, None], t))
+    elif kind == "cycle":
+        covariance = covariance + 0.5 * np.cos(2 * np.pi * lag / 9)
+    sd = np.ones(weeks)
+    for week in range(2, weeks):
+        past = np.column_stack([np.ones(week), t[:week]])
+        error = np.append(-np.array([1.0, week]) @ np.linalg.pinv(past), 1.0)
+        sd[week] = np.sqrt(error @ covariance[: week + 1, : week + 1] @ error)
+    return sd
 
 
 def request(series: Sequence[Series]) -> ProphetFitRequest:

@@ -48,7 +48,7 @@ def test_anomalies_are_found_and_intervals_hold(
     fit: Callable[[ProphetFitRequest], ProphetFitResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Missed anomalies hide a broken course; false ones, and intervals that do not hold, cost the reader's trust."""
-    counts = prophet.table(fit, KINDS, (26, 52), replications=8)
+    counts = prophet.table(fit, KINDS, (26,), replications=10)
     with capsys.disabled():
         print(f"\n{shown(counts, 'kind')}\n{shown(counts, 'weeks')}\n{prophet.rates(counts)}")  # noqa: T201
     found = prophet.rates(counts)

@@ -43,7 +43,7 @@ least_noise <- 1e-9
 #' @param last_week Monday of the last week known; NULL: each series' own last. Later weeks are forecast.
 #' @param horizon Weeks forecast.
 #' @param level Share of weeks that the intervals are to hold.
-#' @param threshold |z| from which a week is an anomaly.
+#' @param threshold |z| from which a week is an anomaly, 2 or more.
 #' @param progress `function(fraction, note)`.
 #' @return A list: `series` (a row a series: sizes, `reason` where it has no forecast, `scale`, `coverage` of the
 #'   intervals over the origins, each calibrated on the others, `mae`), `calibration` (a row a series and horizon: the
@@ -132,7 +132,8 @@ forecast_series <- function(rows, last, horizon, level, threshold) {
   ahead <- if (is.na(last)) seq_len(horizon) else last - newest + seq_len(horizon)
   judged <- judge_weeks(rows, max(ahead), threshold)
   past <- past_forecasts(rows, judged, horizon)
-  calibration <- calibrate_widths(past, horizon, level)
+  # Anomalies are no part of the past forecasts; those that normal noise makes are part of what the intervals miss.
+  calibration <- calibrate_widths(past, horizon, level / (2 * stats::pnorm(threshold) - 1))
   origin <- judged$forecast_from(nrow(rows))(newest + ahead)
   half <- calibration$quantile[pmin(ahead, horizon)] * origin$shape
   summary$n_withheld <- sum(judged$withheld)
@@ -330,7 +331,7 @@ prophet_endpoint <- function() {
     irtcommon::field("last_week", "string", required = FALSE, doc = "forecasts begin after it; default a series' last"),
     irtcommon::field("horizon", "integer", required = FALSE, min = 1, max = 26, doc = "weeks forecast; default 4"),
     irtcommon::field("level", "number", required = FALSE, min = 0.5, max = 0.95, doc = "of the intervals; default 0.8"),
-    irtcommon::field("threshold", "number", required = FALSE, min = 1, max = 10, doc = "|z| of an anomaly; default 2.5")
+    irtcommon::field("threshold", "number", required = FALSE, min = 2, max = 10, doc = "|z| of an anomaly; default 2.5")
   )
   irtcommon::endpoint(
     "POST", "/prophet/fit", run_prophet, fields,

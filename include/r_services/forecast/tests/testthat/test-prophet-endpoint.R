@@ -22,12 +22,12 @@ test_that("an answer has columns of equal length, and null where nothing is know
 
 test_that("horizon, level and threshold are the ones asked for", {
   usual <- ask(weekly())$data
-  other <- ask(weekly(horizon = 2, level = 0.6, threshold = 1))$data
+  other <- ask(weekly(horizon = 2, level = 0.6, threshold = 2))$data
   expect_equal(other$forecast$horizon, 1:2)
   width <- function(data) data$forecast$upper[1] - data$forecast$lower[1]
   expect_lt(width(other), width(usual))
   judged <- !is.na(other$history$z)
-  expect_equal(other$history$anomaly[judged], abs(unlist(other$history$z[judged])) >= 1)
+  expect_equal(other$history$anomaly[judged], abs(unlist(other$history$z[judged])) >= 2)
 })
 
 test_that("fields that are wrong are named", {
