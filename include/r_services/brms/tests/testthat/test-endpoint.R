@@ -18,7 +18,7 @@ test_that("wrong input is named", {
   expect_match(detail(transform(rows, v = 0), seed = 1), "^v: element 1 is 0; expected .* of at least 1e-06")
   expect_match(detail(rows), "^seed: required")
   expect_match(detail(rows, seed = 1, draws = 1), "^draws: is 1; expected")
-  uneven <- jsonlite::toJSON(list(student = 1:3, week = 1:3, y = 1:2, v = 1:3, seed = I(1L)), auto_unbox = TRUE)
+  uneven <- jsonlite::toJSON(list(student = 1:3, week = 1:3, y = 1:2, v = 1:3, seed = 1), auto_unbox = TRUE)
   expect_match(post(uneven)$errors[[1]]$detail, "^y: has 2 elements, student has 3")
 })
 

@@ -1,5 +1,6 @@
 test_that("the model fitted is the model documented: a prior that changes silently changes every P", {
-  code <- brms::make_stancode(growth_formula(), simulate_rows() |> transform(sqrt_v = sqrt(v)), growth_priors())
+  rows <- transform(simulate_rows(), sqrt_v = sqrt(v))
+  code <- brms::make_stancode(growth_formula(), rows, prior = growth_priors())
   expect_match(code, "normal_lpdf(Y | mu, sqrt(square(sigma) + se2))", fixed = TRUE)
   expect_match(code, "normal_lpdf(b | 0, 0.5)", fixed = TRUE)
   expect_match(code, "normal_lpdf(Intercept | 0, 1)", fixed = TRUE)
@@ -17,7 +18,7 @@ test_that("a compiled model is compiled once", {
 
 test_that("draws are those of Stan called directly on brms' code and data, with the same seed", {
   rows <- simulate_rows()
-  found <- fit_growth(rows, compiled_model(), seed = 11, warmup = 300, draws = 500)
+  found <- fit_growth(rows, compiled_model(), seed = 11, warmup = 300, draws = 500) |> suppressWarnings()
   formula <- y | se(sqrt(v), sigma = TRUE) ~ 1 + week + (1 + week | student)
   data <- transform(rows, student = as.character(student))
   sampler <- found$sampler
