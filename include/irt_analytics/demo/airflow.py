@@ -80,6 +80,15 @@ class Airflow:
         known = [Service(**entry) for entry in json.loads(self._state.read_text(encoding="utf-8"))]
         return {service.name: service for service in known if service.process() is not None}
 
+    def require_port(self, port: int) -> None:
+        """Make sure that the web UI can have this port.
+
+        Raises:
+            ConfigurationError: the port is taken; names who may hold it.
+        """
+        if port not in {service.port for service in self.running().values()}:
+            _require_free(port)
+
     def start(
         self, postgres: Postgres, *, port: int | None, scheduled: bool, names: tuple[str, ...] = SERVICES
     ) -> None:
@@ -90,9 +99,6 @@ class Airflow:
             port: of the web UI and API; None keeps the one in use, or takes any free one.
             scheduled: whether the scheduler makes runs by the Dag's timetable; it is restarted where that changes.
             names: the services.
-
-        Raises:
-            ConfigurationError: the port is taken; names who may hold it.
         """
         running = self.running()
         if "api-server" in running:
@@ -104,8 +110,6 @@ class Airflow:
                 port = kept
         if port is None:
             port = free_port()
-        elif not running:
-            _require_free(port)
         stale = [
             service for service in running.values() if service.name == "scheduler" and service.scheduled != scheduled
         ]

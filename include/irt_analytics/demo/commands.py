@@ -73,14 +73,16 @@ def up(port: int | None) -> None:
     """Serve Airflow's web UI over the log that the last demo ran on."""
     place = Place.find()
     with place.only_one(), _terminable():
+        airflow = Airflow(place)
+        if port is None and "api-server" not in airflow.running():
+            port = PORT
+        if port is not None:
+            airflow.require_port(port)  # before anything is started
         dataset, as_of = _current(place) if _record(place).exists() else (simulated(_yesterday()), _yesterday())
         postgres = Postgres.start(place.postgres)
         days, said = provide(dataset, postgres, place)
         _echo(said)
         _choose(place, postgres, dataset, as_of, Services.start(place))
-        airflow = Airflow(place)
-        if port is None and "api-server" not in airflow.running():
-            port = PORT
         _serve(airflow, postgres, days, as_of, port)
 
 

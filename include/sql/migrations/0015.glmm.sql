@@ -53,7 +53,7 @@ create table growth_glmm_meta (
     constraint growth_glmm_meta_log_likelihood check (log_likelihood between '-1e300' and 0)
 );
 
-comment on table growth_glmm_meta is 'One row a run of the binomial mixed model: log-odds of a right answer ~ week + (week | learner) + (1 | topic) + (1 | item).';
+comment on table growth_glmm_meta is 'One row a day: the binomial mixed model of right answers, growth by learner with topics and items.';
 comment on column growth_glmm_meta.tenant_id is 'Whose learners they are.';
 comment on column growth_glmm_meta.run_id is 'Hash of tenant, as_of, parameters, answers and code version.';
 comment on column growth_glmm_meta.as_of is 'Last complete UTC day the model looked at. Week 0 is the seven days that end then.';

@@ -277,7 +277,8 @@ def _write_kpis(
                     "e_t_source": _texts(~np.isnan(e_t), "response times"),
                     "e_t_reason": _texts(
                         np.isnan(e_t),
-                        "fewer than 15 timed correct first attempts that count in the recent or the previous four weeks",
+                        "fewer than 15 timed correct first attempts that count "
+                        "in the recent or the previous four weeks",
                     ),
                     "r_t": r_t,
                     "r_t_lower": np.maximum(0, r_t - 0.2),

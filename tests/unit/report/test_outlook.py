@@ -161,7 +161,7 @@ def test_learners_at_risk_are_listed_with_how_sure_that_is(studio: Studio) -> No
     assert "AUC 0.78 (0.74 to 0.81), calibration slope 0.97 (0.88 to 1.06" in chart.note
 
 
-def test_risks_that_could_not_be_judged_say_so(studio: Studio, tmp_path: Path) -> None:
+def test_risks_that_could_not_be_judged_say_so(studio: Studio) -> None:
     """Forecasts nobody could check must not look like checked ones."""
     unjudged = replace(RISK, churn_metas=[ChurnMeta("success", None, 14, {"reason": "9 absences in 40 rows"}, 120)])
     section = risk.section(unjudged, TEXTS, studio)
