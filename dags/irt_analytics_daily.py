@@ -34,7 +34,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
 
 from irt_airflow.check_attempts import CheckAttemptsOperator
-from irt_airflow.conf import refuse_unknown_conf
+from irt_airflow.conf import refuse_bad_conf
 from irt_airflow.credentials import DATABASE, R_BRMS, R_FORECAST, R_GLMM, R_IRT, REPORT_STORE, connection_if
 from irt_airflow.days import as_of
 from irt_airflow.links import OpenReportLink
@@ -242,7 +242,7 @@ with DAG(
         "prepare_schema",
         minutes=15,
         profile="small",
-        pre_execute=refuse_unknown_conf,
+        pre_execute=refuse_bad_conf,
         doc_md="Brings the database to the newest schema and defines the view `attempt` over the log's own tables.",
     )
 

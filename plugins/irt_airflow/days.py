@@ -22,5 +22,9 @@ def as_of(params: Mapping[str, Any], dag_run: RunDates) -> str:
     given = params.get("as_of")
     if given:
         return str(given)
-    moment = dag_run.logical_date or dag_run.run_after
+    return last_complete_day(dag_run.logical_date or dag_run.run_after)
+
+
+def last_complete_day(moment: datetime) -> str:
+    """Return the last UTC day that was over at a moment, as an ISO date."""
     return (moment.astimezone(UTC).date() - timedelta(days=1)).isoformat()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronTriggerTimetable
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
+from irt_airflow.conf import refuse_incomplete_day
 from irt_airflow.days import as_of
 from irt_airflow.pipeline_pod import PipelinePodOperator
 from irt_airflow.task_table import task_table
@@ -138,6 +139,32 @@ def test_day_depends_on_nothing_that_changes_between_tries(
 ) -> None:
     run = SimpleNamespace(logical_date=logical_date, run_after=run_after)
     assert as_of({"as_of": given}, run) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "logical_date", "run_after", "refused"),
+    [
+        ("2026-02-28", None, datetime(2026, 3, 1, tzinfo=UTC), None),
+        ("2026-03-01", None, datetime(2026, 3, 1, 23, 59, tzinfo=UTC), "2026-03-01"),
+        ("2026-03-02", None, datetime(2026, 3, 1, tzinfo=UTC), "2026-03-02"),
+        # 08:59 of the first in Seoul is still the last of February in UTC
+        ("2026-02-28", None, datetime.fromisoformat("2026-03-01T08:59:00+09:00"), "2026-02-28"),
+        # the schedule, a backfill and a manual run whose date is ahead
+        (None, datetime(2026, 3, 1, 3, tzinfo=UTC), datetime(2026, 3, 1, 3, tzinfo=UTC), None),
+        (None, datetime(2026, 3, 3, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), "2026-03-02"),
+    ],
+)
+def test_day_that_was_not_over_is_refused(
+    given: str | None, logical_date: datetime | None, run_after: datetime, refused: str | None
+) -> None:
+    """Its results would be published without the answers still to come, and look like any other day's."""
+    run = SimpleNamespace(logical_date=logical_date, run_after=run_after)
+    context: Any = {"params": {"as_of": given}, "dag_run": run}
+    if refused is None:
+        refuse_incomplete_day(context)
+    else:
+        with pytest.raises(AirflowFailException, match=f"as_of={refused} was not over"):
+            refuse_incomplete_day(context)
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,14 @@ def test_misspelt_conf_key_is_refused_before_anything_runs(runs: Runs) -> None:
     assert "configuration has 'asof'; expected only as_of, glmm_weeks" in runs.log(run_id, "prepare_schema")
 
 
+def test_today_is_refused_before_anything_runs(runs: Runs) -> None:
+    run_id = runs.trigger(as_of=datetime.now(UTC).date().isoformat())
+    _, tasks, tries = runs.finish(run_id)
+    assert (tasks["prepare_schema"], tries["prepare_schema"]) == ("failed", 1), "time does not pass by trying again"
+    assert not runs.calls(run_id)
+    assert "was not over when this run was due" in runs.log(run_id, "prepare_schema")
+
+
 def test_conf_value_of_the_wrong_kind_is_refused_at_the_trigger(runs: Runs) -> None:
     for conf in ({"model": "4PL"}, {"irt_window_days": 0}, {"as_of": "31.01.2026"}):
         with pytest.raises(AssertionError, match="400"):

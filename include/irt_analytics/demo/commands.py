@@ -26,6 +26,8 @@ from irt_analytics.errors import ConfigurationError, TemporaryError, Terminated
 
 HELP = {"help_option_names": ["-h", "--help"]}
 PORT = 8080
+#: On the terminal; all of them are in the summary.
+NUMBERS_SHOWN = 5
 
 
 @click.group("demo", context_settings=HELP)
@@ -246,25 +248,27 @@ def _day(text: str | None) -> date | None:
         day = parse_day(text)
     except ConfigurationError:
         raise ConfigurationError(f"AS_OF={text!r}: expected a day such as 2026-01-31") from None
-    if day > datetime.now(UTC).date():
-        raise ConfigurationError(f"AS_OF={text} has not come yet; expected a day up to {_yesterday()}")
+    if day > _yesterday():
+        raise ConfigurationError(f"AS_OF={text} is not over yet (UTC); expected a day up to {_yesterday()}")
     return day
 
 
 def _check_day(day: date | None, days: Span) -> date:
-    """The day to run: the one asked for, else the log's last.
+    """The day to run: the one asked for, else the log's last that is over.
 
     Raises:
         ConfigurationError: the log has no answer up to it.
     """
+    last = min(days.last, _yesterday())
+    taken = day or last
+    if taken < days.first:
+        expected = f"a day from {days.first} to {last}" if days.first <= last else "a log that began before today (UTC)"
+        raise ConfigurationError(f"AS_OF={taken} is before the log's first answer; expected {expected}")
     if day is None:
-        _echo(f"AS_OF is not given: taking {days.last}, the log's last day")
-        return days.last
-    if day < days.first:
-        raise ConfigurationError(
-            f"AS_OF={day} is before the log's first answer; expected a day from {days.first} to {days.last}"
+        _echo(
+            f"AS_OF is not given: taking {taken}, the log's last day" + (" that is over" if taken < days.last else "")
         )
-    return day
+    return taken
 
 
 def _yesterday() -> date:
@@ -278,10 +282,11 @@ def _echo(text: str) -> None:
 def _show(place: Place, summary: Summary) -> None:
     reports = [place.relative(path) for path in summary.reports]
     _echo(f"\ndone in {summary.total_seconds:.0f} s")
-    for number in summary.numbers:
+    for number in summary.numbers[:NUMBERS_SHOWN]:
         _echo(f"  {number.name:<22}{number.text}")
     for report in reports:
         _echo(f"  {'report':<22}{report}")
+    _echo(f"  {'all numbers':<22}{place.relative(place.summary)}")
     _echo(
         "\nnext: open the report;  make up  for Airflow's UI with this run;  make psql  for the tables;\n"
         "      make demo DATA=log.csv  for a log of your own.  PostgreSQL runs on until  make down."

@@ -28,7 +28,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Summary:
-    """What one run did."""
+    """What one run did; its numbers are in the order of their use."""
 
     as_of: date
     dataset: Dataset
@@ -85,6 +85,7 @@ def _count_rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def _numbers(found: dict[str, Any]) -> list[Number]:
+    """A number a model, the most useful first."""
     window = f"{found['window_start']} to {found['window_end']}"
     if found["window_extended"]:
         window += ", extended"
@@ -96,23 +97,17 @@ def _numbers(found: dict[str, Any]) -> list[Number]:
         Number("items", items, found["items"]),
         _reliability(found),
         _growth(found),
+        _churn(found),
+        _goals(found),
+        _topics(found),
+        _forecast(found),
+        _segments(found),
         Number(
             "active learners",
             f"{found['active']:,} in the last 28 days"
             + _optional("; median activity A_t {:.2f}", found["median_activity"]),
             found["active"],
         ),
-        Number(
-            "segments",
-            f"{found['segments']} stable groups of learners"
-            if found["segments_reason"] is None and found["segments"]
-            else f"none: {found['segments_reason'] or 'not computed'}",
-            found["segments"],
-        ),
-        _topics(found),
-        _churn(found),
-        _goals(found),
-        _forecast(found),
     ]
 
 
@@ -174,6 +169,12 @@ def _forecast(found: dict[str, Any]) -> Number:
         f"{found['horizon']} weeks; {found['odd_weeks']} odd weeks"
     )
     return Number("forecast", text, found["forecast"])
+
+
+def _segments(found: dict[str, Any]) -> Number:
+    if found["segments_reason"] is not None or not found["segments"]:
+        return Number("segments", _none(found["segments_reason"]), None)
+    return Number("segments", f"{found['segments']} stable groups of learners", found["segments"])
 
 
 def _none(reason: str | None) -> str:

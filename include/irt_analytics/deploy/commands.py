@@ -90,7 +90,7 @@ def demo(data: Path | None, columns: str, as_of: str | None, learners: int) -> N
     else:
         mapping = ("--columns", columns) if columns else ()
         last = load(("load", str(data), "--tenant", TENANT, *mapping), _say)
-    ended = run_day(day or last, {}, _say)
+    ended = run_day(day or min(last, _yesterday()), {}, _say)
     for name, url in ended.reports.items():
         click.echo(f"report ({name})  {url}")
 
