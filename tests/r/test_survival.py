@@ -227,12 +227,12 @@ def test_kpi_gets_s_and_nothing_else_changes(with_service: Settings) -> None:
 
 
 def test_statistics_log_is_too_short(settings: Settings) -> None:
-    """46 days cannot show who stays away for 14 of them, learnt and judged; the record says so in numbers."""
+    """47 days cannot show who stays away for 14 of them, learnt and judged; the record says so in numbers."""
     write_log(settings, read_log("statistics_practice_attempts.csv.gz"))
     assert run(settings, "fit_survival_churn", date(2015, 12, 7)) == 0
     job = last_run(settings)
     assert job["status"] == "skipped"
-    assert "the log covers 46 days, from 2015-10-22 to 2015-12-07" in job["reason"]
+    assert "the log covers 47 days, from 2015-10-22 to 2015-12-07" in job["reason"]
     meta = meta_of(settings)
     assert (meta["status"], meta["reason"]) == ("skipped", job["reason"])
 

@@ -23,8 +23,8 @@ from irt_analytics.runner import Job, JobContext
 HORIZON_DAYS = 14
 #: Days before a landmark, its own among them, that covariates come from.
 COVARIATE_DAYS = 28
-#: From the log's first day to as_of: covariates of a first landmark, outcomes to learn from, outcomes to be judged by.
-DAYS_NEEDED = COVARIATE_DAYS - 1 + 2 * HORIZON_DAYS
+#: Of the log up to as_of: covariates of a first landmark, outcomes to learn from, outcomes to be judged by.
+DAYS_NEEDED = COVARIATE_DAYS + 2 * HORIZON_DAYS
 #: Above this number of learners a random sample of them is fitted; every active learner is scored.
 LEARNERS_FITTED = 50_000
 #: A normal prior with mean 0 and this precision on each log hazard ratio of a standardised covariate.
@@ -76,14 +76,14 @@ def _landmarks(context: JobContext) -> list[date]:
     first_answer = db.read_frame(context.connection, "calibration/first_answer", tenant_id=context.tenant)["day"][0]
     if pd.isna(first_answer) or first_answer > context.as_of:
         raise Skip(f"no answer up to {context.as_of}")
-    days = (context.as_of - first_answer).days
+    days = (context.as_of - first_answer).days + 1
     if days < DAYS_NEEDED:
         raise Skip(
             f"the log covers {days} days, from {first_answer} to {context.as_of}; the churn model needs {DAYS_NEEDED}: "
-            f"{COVARIATE_DAYS - 1} before a first landmark, {HORIZON_DAYS} to learn from and {HORIZON_DAYS} to be "
+            f"{COVARIATE_DAYS} up to a first landmark, {HORIZON_DAYS} to learn from and {HORIZON_DAYS} to be "
             "judged by"
         )
-    reach = min(context.params.survival_window_days, days - COVARIATE_DAYS + 1)
+    reach = min(context.params.survival_window_days, days - COVARIATE_DAYS)
     return [context.as_of - timedelta(weeks=weeks) for weeks in range(reach // 7, -1, -1)]
 
 
