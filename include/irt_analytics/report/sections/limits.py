@@ -30,7 +30,7 @@ def _limits(facts: Facts, texts: Texts) -> list[str]:
         texts(
             "limits.dropped",
             term=texts.known("activity_terms", gap.reason),
-            n=gap.n,
+            count=gap.n,
         )
         for gap in facts.kpi_gaps
         if gap.kpi == "a_t_dropped"
