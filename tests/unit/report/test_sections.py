@@ -235,6 +235,7 @@ def test_what_the_log_does_not_record_is_said(studio: Studio) -> None:
         ],
         kpi_gaps=[
             KpiGap("a_t_dropped", "hints_per_attempt", 50),
+            KpiGap("a_t_dropped", "median_session_seconds", 1),
             KpiGap("e_t", "response times are not recorded", 50),
         ],
     )
@@ -242,6 +243,8 @@ def test_what_the_log_does_not_record_is_said(studio: Studio) -> None:
     said = [badge.text for badge in badges_of(section)]
     assert said == [
         "Hints: not recorded for 50 learners. Their activity does without it; its other parts weigh more.",
+        "Length of sessions: not recorded for 1 learner. The learner’s activity does without it; its other parts weigh "
+        "more.",
         "Growth in θ cannot be told for any learner this week; the reasons are below.",
         "Efficiency cannot be told for any learner this week; the reasons are below.",
         "Growth of 12 learners could only be told by accuracy, not on the scale of ability; it is kept apart.",
