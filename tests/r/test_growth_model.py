@@ -185,16 +185,22 @@ def test_without_a_service_the_reason_is_recorded(settings: Settings, cohort: Gr
     assert rows_of(settings, "growth_brms_meta")["status"].tolist() == ["skipped"]
 
 
-def test_live_weeks_win_and_nothing_later_enters(settings: Settings, cohort: GrowthCohort) -> None:
-    """A row that a later run wrote would let a rerun of a past day see the future."""
+def test_whole_weeks_win_then_live_ones_and_nothing_later_enters(settings: Settings, cohort: GrowthCohort) -> None:
+    """Part of a week is not the week, and a row that a later run wrote lets a past day's rerun see the future."""
+    first, second, third, running = *cohort.mondays[:3], cohort.mondays[-1]
     rows = [
         # week_start, as_of, reconstructed, y
-        (cohort.mondays[0], cohort.mondays[0] + timedelta(days=2), False, 1.0),
-        (cohort.mondays[0], cohort.mondays[0] + timedelta(days=5), False, 2.0),
-        (cohort.mondays[0], LAST_DAY, True, 3.0),
-        (cohort.mondays[1], LAST_DAY, True, 4.0),
-        (cohort.mondays[2], LAST_DAY + timedelta(days=1), True, 5.0),
-        (cohort.mondays[0] - timedelta(weeks=1), LAST_DAY, True, 6.0),
+        (first, first + timedelta(days=2), False, 1.0),
+        (first, first + timedelta(days=5), False, 2.0),
+        (first, first + timedelta(days=8), True, 3.0),
+        (first, first + timedelta(days=9), True, 4.0),
+        (second, second + timedelta(days=6), False, 5.0),
+        (second, LAST_DAY, True, 6.0),
+        (third, third + timedelta(days=5), False, 7.0),
+        (third, LAST_DAY + timedelta(days=1), True, 8.0),
+        (running, LAST_DAY - timedelta(days=1), False, 9.0),
+        (running, LAST_DAY, False, 10.0),
+        (first - timedelta(weeks=1), LAST_DAY, True, 11.0),
     ]
     frame = pd.DataFrame(rows, columns=["week_start", "as_of", "reconstructed", "y"])
     frame = frame.assign(tenant_id="default", user_id="a", m=0.0, s=0.5, v=0.4, mu0=0.0, sd0=1.0, n=5, run_id="r")
@@ -205,7 +211,7 @@ def test_live_weeks_win_and_nothing_later_enters(settings: Settings, cohort: Gro
         read = db.read_frame(
             connection, "growth/weeks", tenant_id="default", as_of=LAST_DAY, first_week=cohort.mondays[0]
         )
-    assert read["y"].tolist() == [2.0, 4.0]
+    assert read["y"].tolist() == [4.0, 5.0, 7.0, 10.0]
     assert query(settings, "select count(*) as n from student_week_theta")["n"][0] == len(rows)
 
 

@@ -16,7 +16,7 @@ with week_theta as (
         tenant_id = %(tenant_id)s
         and as_of between %(first_week)s and %(as_of)s
         and week_start between %(first_week)s and %(last_week)s
-    order by user_id, week_start, reconstructed, as_of desc
+    order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
 week_kpi as (
@@ -32,7 +32,7 @@ week_kpi as (
         tenant_id = %(tenant_id)s
         and as_of between %(first_week)s and %(as_of)s
         and week_start between %(first_week)s and %(last_week)s
-    order by user_id, week_start, reconstructed, as_of desc
+    order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
 newest_segment as (

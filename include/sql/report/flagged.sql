@@ -8,7 +8,7 @@ with kpi as (
         tenant_id = %(tenant_id)s
         and week_start = date_trunc('week', %(day)s::date::timestamp)
         and (as_of = %(as_of)s or (%(day)s::date < %(as_of)s::date and as_of <= %(as_of)s))
-    order by user_id, reconstructed, as_of desc
+    order by user_id, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
 last_answer as (

@@ -15,7 +15,7 @@ with picked as (
         and as_of between %(first_week)s and %(as_of)s
         and week_start between %(first_week)s and %(as_of)s
         and (as_of = %(as_of)s or week_start < date_trunc('week', %(as_of)s::date::timestamp))
-    order by user_id, week_start, reconstructed, as_of desc
+    order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 )
 
 select

@@ -12,7 +12,7 @@ with picked as (
         tenant_id = %(tenant_id)s
         and as_of between %(first_week)s and %(as_of)s
         and week_start between %(first_week)s and %(as_of)s
-    order by user_id, week_start, reconstructed, as_of desc
+    order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
 effect as (

@@ -59,7 +59,7 @@ weekly as materialized (
         tenant_id = %(tenant_id)s
         and as_of between %(first_day)s and %(as_of)s
         and week_start between date_trunc('week', %(first_day)s::date::timestamp)::date and %(as_of)s
-    order by user_id, week_start, reconstructed, as_of desc
+    order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
 growth as materialized (

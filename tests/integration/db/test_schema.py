@@ -149,7 +149,7 @@ def test_one_day_publishes_one_calibration(connection: psycopg.Connection[Any]) 
 
 
 def test_live_kpi_rows_win_over_reconstructed_ones_in_the_current_view(connection: psycopg.Connection[Any]) -> None:
-    """A week seen live must not be replaced by what a later run pieced together of it."""
+    """A week's S, P and sigma are on its live rows only: a reconstruction in their place would hide them."""
     db.ensure_partitions(connection, [date(2026, 1, 1), date(2026, 2, 1)])
     for as_of in ("2026-01-06", "2026-01-09", "2026-02-02"):
         connection.execute(
