@@ -50,6 +50,14 @@ DAMAGE = [
         {"table_name": "student_topic_theta", "run_id": "gone"},
     ),
     ("runs exist", "update user_segments set run_id = 'gone'", {"table_name": "user_segments"}),
+    ("runs exist", "update survival_risk set run_id = 'gone'", {"table_name": "survival_risk", "run_id": "gone"}),
+    (
+        "runs exist",
+        "update growth_brms_meta set status = 'skipped', reason = 'few'",
+        {"table_name": "growth_learner", "run_id": "brms"},
+    ),
+    ("runs exist", "update prophet_fit_meta set as_of = '2026-01-06'", {"table_name": "prophet_forecast"}),
+    ("runs exist", "update prophet_fit_meta set as_of = '2026-01-06'", {"table_name": "prophet_anomalies"}),
     ("runs exist", "update report_artifacts set job_run_id = null", {"table_name": "report_artifacts"}),
     (
         "abilities rest on answers",
@@ -96,6 +104,72 @@ DAMAGE = [
     ("segments of the clustered", "update segment_meta set n_learners = 2", {"expected": "2", "found": "1"}),
     ("segments of the clustered", "update user_segments set cluster = 1", {"problem": "cluster of u1"}),
     ("segments of the clustered", "update user_segments set user_id = 'u9'", {"problem": "KPI row of u9"}),
+    ("risks of the active", "delete from survival_risk where user_id = 'u2'", {"user_id": "u2", "answers_in_log": 2}),
+    ("risks of the active", "update survival_risk set n_answers = 3 where user_id = 'u1'", {"n_answers": 3}),
+    (
+        "risks of the active",
+        "update survival_risk set user_id = 'later' where user_id = 'u2'",
+        {"user_id": "later", "answers_in_log": None},
+    ),
+    ("KPIs carry S", "update weekly_kpi set s = 0.31 where user_id = 'u1'", {"s": 0.31, "risk": 0.3}),
+    ("KPIs carry S", "update weekly_kpi set s_lower = 0.2 where user_id = 'u1'", {"s_lower": 0.2, "risk_lower": 0.1}),
+    ("KPIs carry S", "update weekly_kpi set s_n = 1 where user_id = 'u1'", {"s_n": 1, "n_answers": 2}),
+    ("KPIs carry S", "delete from survival_risk where user_id = 'u2'", {"s": 0.7, "risk": None}),
+    ("KPIs carry S", "delete from weekly_kpi where user_id = 'u2'", {"user_id": "u2", "has_kpi_row": False}),
+    (
+        "KPIs carry S",
+        "delete from survival_risk; update weekly_kpi set s = null, s_lower = null, s_upper = null",
+        {"user_id": "u1", "s_reason": None},
+    ),
+    ("KPIs carry P and sigma", "update weekly_kpi set p = 0.66 where user_id = 'u1'", {"p": 0.66, "growth_p": 0.65}),
+    ("KPIs carry P and sigma", "update weekly_kpi set p_source = 'goal' where user_id = 'u1'", {"p_source": "goal"}),
+    ("KPIs carry P and sigma", "update weekly_kpi set sigma = 0.5 where user_id = 'u1'", {"growth_sigma": 0.05}),
+    ("KPIs carry P and sigma", "update weekly_kpi set p_n = 2 where user_id = 'u1'", {"p_n": 2, "n_weeks": 1}),
+    ("KPIs carry P and sigma", "delete from growth_learner", {"p": 0.65, "growth_p": None}),
+    ("KPIs carry P and sigma", "delete from weekly_kpi where user_id = 'u1'", {"has_kpi_row": False}),
+    ("KPIs carry P and sigma", "update weekly_kpi set p_reason = null where user_id = 'u2'", {"p": None}),
+    ("KPIs carry P and sigma", "update weekly_kpi set sigma_reason = null where user_id = 'u2'", {"sigma": None}),
+    (
+        "growth rests on weeks",
+        "update growth_brms_meta set n_learners_scored = 2",
+        {"problem": "learners", "expected": 2, "found": 1},
+    ),
+    ("growth rests on weeks", "update growth_learner set n_weeks = 2", {"problem": "weeks of u1", "found": 1}),
+    ("growth rests on weeks", "update student_week_theta set s = 1, v = null, y = null", {"expected": 1, "found": 0}),
+    (
+        "forecasts follow the weeks",
+        "update prophet_forecast set week_start = '2026-02-02' where horizon = 4",
+        {"week_due": date(2026, 1, 26), "week_found": date(2026, 2, 2)},
+    ),
+    (
+        "forecasts follow the weeks",
+        "delete from prophet_forecast where horizon = 2",
+        {"week_due": date(2026, 1, 12), "week_found": None, "horizon": 2},
+    ),
+    ("forecasts follow the weeks", "delete from prophet_forecast", {"series": "1 series, not 0"}),
+    ("anomalies by their z", "update prophet_anomalies set z = -z where anomaly", {"z": -3, "anomaly": True}),
+    ("anomalies by their z", "update prophet_anomalies set anomaly = false", {"z": 3, "threshold": 2.5}),
+    ("anomalies by their z", "update prophet_forecast set metric = 'i_t'", {"week_start": date(2025, 12, 15)}),
+    ("model intervals", "update growth_learner set slope = 0.2", {"table_name": "growth_learner", "upper": 0.1}),
+    ("model intervals", "update growth_learner set theta_now = 0", {"estimate": "u1: theta_now"}),
+    (
+        "model intervals",
+        """update growth_brms_meta set population = jsonb_set(population, '{0,mean}', '0.04')""",
+        {"table_name": "growth_brms_meta", "estimate": "slope"},
+    ),
+    (
+        "model intervals",
+        """update growth_glmm_meta set fixed = jsonb_set(fixed, '{0,lower}', '0.15')""",
+        {"table_name": "growth_glmm_meta", "estimate": "week"},
+    ),
+    (
+        "model intervals",
+        """update survival_fit_meta set covariates = jsonb_set(covariates, '{0,upper}', '1.1')""",
+        {"table_name": "survival_fit_meta", "estimate": "sessions"},
+    ),
+    ("GLMM sums", "update growth_glmm_meta set n_topics = 3", {"n_topics": 3, "topics_listed": 2}),
+    ("GLMM sums", "update growth_glmm_meta set n_answers = 4", {"n_answers": 4, "answers_of_topics": 3}),
+    ("GLMM sums", "update growth_glmm_meta set first_day = '2025-10-15'", {"first_day": date(2025, 10, 15)}),
     ("report is registered", "delete from report_artifacts", {}),
 ]
 
@@ -146,7 +220,7 @@ def test_command_ends_with_0_or_65_and_a_line_a_check(connection: psycopg.Connec
     write_sound_run(connection)
     connection.commit()
     sound = verify_by_command(settings)
-    assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "17 checks passed")
+    assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "25 checks passed")
     assert "ok      features agree with the log" in sound.stdout
 
     connection.execute("delete from weekly_kpi where user_id = 'u2'")
@@ -155,4 +229,4 @@ def test_command_ends_with_0_or_65_and_a_line_a_check(connection: psycopg.Connec
     assert damaged.returncode == 65
     assert "FAILED  KPIs of every active learner: expects " in damaged.stdout
     assert "          user_id u2, problem has no row" in damaged.stdout
-    assert "1 of 17 checks of tenant 'default', as_of 2026-01-07, failed" in damaged.stderr
+    assert "2 of 25 checks of tenant 'default', as_of 2026-01-07, failed" in damaged.stderr

@@ -1,5 +1,5 @@
 -- check: runs exist
--- expects: every run_id and job_run_id that the day's rows name is there, published or successful
+-- expects: every run_id and job_run_id that the day's rows name is there, published or successful, a model's that day's
 with used as (
     select distinct 'mirt_ability' as table_name, run_id
     from mirt_ability
@@ -14,10 +14,45 @@ with used as (
     where tenant_id = %(tenant_id)s and as_of = %(as_of)s
 ),
 
-clustered as (
-    select distinct run_id
+modelled as (
+    select distinct 'user_segments' as table_name, run_id
     from user_segments
     where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+    union all
+    select distinct 'survival_risk', run_id
+    from survival_risk
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+    union all
+    select distinct 'growth_learner', run_id
+    from growth_learner
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+    union all
+    select distinct 'prophet_forecast', run_id
+    from prophet_forecast
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+    union all
+    select distinct 'prophet_anomalies', run_id
+    from prophet_anomalies
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+),
+
+models as (
+    select 'user_segments' as table_name, run_id
+    from segment_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s and status = 'success'
+    union all
+    select 'survival_risk', run_id
+    from survival_fit_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s and status = 'success'
+    union all
+    select 'growth_learner', run_id
+    from growth_brms_meta
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s and status = 'success'
+    union all
+    select written.table_name, fit.run_id
+    from prophet_fit_meta as fit
+    cross join (values ('prophet_forecast'), ('prophet_anomalies')) as written (table_name)
+    where fit.tenant_id = %(tenant_id)s and fit.as_of = %(as_of)s and fit.status = 'success'
 ),
 
 reported as (
@@ -38,16 +73,11 @@ left join mirt_fit_meta as fit
 where fit.run_id is null
 union all
 select
-    'user_segments',
-    clustered.run_id
-from clustered
-left join segment_meta as clustering
-    on
-        clustering.tenant_id = %(tenant_id)s
-        and clustering.run_id = clustered.run_id
-        and clustering.as_of = %(as_of)s
-        and clustering.status = 'success'
-where clustering.run_id is null
+    modelled.table_name,
+    modelled.run_id
+from modelled
+left join models using (table_name, run_id)
+where models.run_id is null
 union all
 select
     'report_artifacts',
