@@ -172,6 +172,29 @@ def test_daily_features_of_two_topics(analysed: Analysed) -> None:
     assert days > 6
 
 
+def test_theta_of_the_week_s_features(analysed: Analysed) -> None:
+    """A feature shows the learner's theta in its topic, the overall one only where there is none, and says which.
+
+    The theta of past weeks is stored nowhere else.
+    """
+    key, theta = ["user_id", "topic_id", "date"], ["theta_mean", "theta_sd", "theta_source"]
+    known = analysed.select("features_theta").set_index(key).sort_index()
+    of_topic, of_learner = known["topic_theta"].notna(), known["ability_theta"].notna()
+    expected = pd.DataFrame(
+        {
+            "theta_mean": known["topic_theta"].where(of_topic, known["ability_theta"]).astype("float64"),
+            "theta_sd": known["topic_se"].where(of_topic, known["ability_se"]).astype("float64"),
+            "theta_source": np.select([of_topic, of_learner], ["student_topic_theta", "mirt_ability"], ""),
+        }
+    )
+    features = analysed.features
+    monday = analysed.as_of - timedelta(analysed.as_of.weekday())
+    found = features[features["date"] >= monday].set_index(key).sort_index()[theta].fillna({"theta_source": ""})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_exact=True)
+    seen = {"student_topic_theta"} if analysed.name == SIMULATED else {"student_topic_theta", "mirt_ability"}
+    assert seen <= set(expected["theta_source"])
+
+
 def test_every_day_of_every_learner_and_topic_has_features(analysed: Analysed) -> None:
     answered = query(
         analysed.settings,
