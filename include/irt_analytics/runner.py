@@ -101,7 +101,7 @@ def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: 
     except PipelineError as error:
         logger.error("%s", error)
         return error.exit_code
-    except psycopg.OperationalError as error:
+    except db.TEMPORARY as error:
         logger.error("database: %s", error)
         return TemporaryError.exit_code
     finally:
@@ -139,7 +139,7 @@ def _run_locked(
     except PipelineError as error:
         run.close_if_reachable("failed", error.exit_code, error=str(error))
         raise
-    except psycopg.OperationalError as error:
+    except db.TEMPORARY as error:
         run.close_if_reachable("failed", TemporaryError.exit_code, error=str(error))
         raise
     except Exception as error:

@@ -3,10 +3,12 @@
 import sys
 import time
 from datetime import date
+from pathlib import Path
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from irt_analytics import db
 from irt_analytics.errors import ConfigurationError, RefusedError, Skip, TemporaryError
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Job, JobContext, configure_logging, run_job
@@ -15,6 +17,7 @@ from irt_analytics.settings import load_settings
 AS_OF = date(2026, 1, 31)
 TENANT = "school"
 ROWS = 3
+SQL = Path(__file__).parent / "sql"
 
 
 def write(context: JobContext, first: int = 0) -> None:
@@ -81,6 +84,35 @@ def slow_query(context: JobContext) -> None:
     context.connection.execute("select pg_sleep(60)")
 
 
+def slow_read(context: JobContext) -> None:
+    """Write, say so, and stay in a bulk read until killed."""
+    write(context, first=200)
+    print("written", flush=True)  # noqa: T201
+    db.read_arrow(context.settings, str(SQL / "slow"))
+
+
+def slow_batches(context: JobContext) -> None:
+    """Write, read a batch, say so, and wait for the next one until killed."""
+    write(context, first=200)
+    batches = db.read_batches(context.settings, str(SQL / "slow_behind_a_batch"))
+    next(batches)
+    print("written", flush=True)  # noqa: T201
+    next(batches)
+
+
+def broken_batches(context: JobContext) -> None:
+    """Write, read a batch, and divide by zero in the query's next one."""
+    write(context, first=200)
+    for _ in db.read_batches(context.settings, str(SQL / "broken_behind_a_batch")):
+        pass
+
+
+def replica(context: JobContext) -> None:
+    """Write on a server that has become a replica."""
+    context.connection.execute("set transaction read only")
+    write(context, first=200)
+
+
 def share(context: JobContext) -> None:
     """Read on the job's snapshot, let another job change the same row meanwhile, then set the other column of it."""
     context.connection.execute("select count(*) from question")
@@ -104,6 +136,10 @@ JOBS = {
         nothing,
         slow,
         slow_query,
+        slow_read,
+        slow_batches,
+        broken_batches,
+        replica,
         share,
     )
 }

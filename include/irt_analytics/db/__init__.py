@@ -1,7 +1,7 @@
 """The database: connections, statements by file name, bulk reading and writing, partitions, migrations."""
 
 from irt_analytics.db.bulk import copy_batches, copy_frame, replace
-from irt_analytics.db.connection import connect, describe
+from irt_analytics.db.connection import TEMPORARY, connect, describe
 from irt_analytics.db.migrations import migrate
 from irt_analytics.db.partitions import ensure_partitions
 from irt_analytics.db.statements import SQL_ROOT, execute, read_arrow, read_batches, read_frame, sql
@@ -9,6 +9,7 @@ from irt_analytics.db.statistics import analyze_written
 
 __all__ = [
     "SQL_ROOT",
+    "TEMPORARY",
     "analyze_written",
     "connect",
     "copy_batches",

@@ -12,6 +12,20 @@ from irt_analytics.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 10
 
+#: A node or a database that vanishes says no goodbye: 60 s of silence and three questions unanswered, 10 s apart, end
+#: the connection. Without them a wait lasts for hours.
+KEEPALIVES = {"idle": 60, "interval": 10, "count": 3}
+#: Settings of every session. The server keeps the same watch, so that what is left of a vanished pod lets its lock go
+#: before the last retry, and it ends the query of a client that is gone.
+SESSION = {
+    "timezone": "UTC",
+    **{f"tcp_keepalives_{name}": str(value) for name, value in KEEPALIVES.items()},
+    "client_connection_check_interval": "10s",
+}
+
+#: What the database says when it is away, restarts, is too busy, or has become a replica since the connection began.
+TEMPORARY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+
 # What a server says of a connection that no retry will mend (libpq carries no SQLSTATE for it).
 _WILL_NOT_MEND = re.compile(
     r'password authentication failed|role ".*" does not exist|database ".*" does not exist|no pg_hba\.conf entry'
@@ -40,7 +54,17 @@ def connection_fields(settings: Settings) -> dict[str, Any]:
             "DATABASE_URL cannot be read: expected postgresql://user:password@host:5432/database, "
             "with special characters of the password percent-encoded"
         ) from None
-    return {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "irt_analytics", **fields}
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "application_name": "irt_analytics",
+        **{f"keepalives_{name}": value for name, value in KEEPALIVES.items()},
+        **fields,
+    }
+
+
+def session_statements() -> list[str]:
+    """Return the statements that make a new session one of ours."""
+    return [f"set {name} = '{value}'" for name, value in SESSION.items()]
 
 
 def describe(settings: Settings) -> str:
@@ -62,7 +86,7 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
     fields = connection_fields(settings)
     try:
         connection: psycopg.Connection[Any] = psycopg.connect(**fields, autocommit=True)
-        connection.execute("set time zone 'UTC'")
+        connection.execute("; ".join(session_statements()).encode())
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         if _WILL_NOT_MEND.search(reason):

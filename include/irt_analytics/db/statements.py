@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
-from irt_analytics.db.connection import connection_fields, describe
+from irt_analytics.db.connection import TEMPORARY, connection_fields, describe, session_statements
 from irt_analytics.errors import TemporaryError
 from irt_analytics.settings import Settings
 
@@ -96,10 +97,10 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
     committed, not what the calling job has written in its own transaction.
 
     Raises:
-        TemporaryError: the database cannot be reached; names host, port and database.
+        TemporaryError: the database cannot be reached, or goes away meanwhile; names host, port and database.
     """
-    with _executed(settings, name, params) as cursor:
-        return cursor.fetch_arrow_table()
+    with _executed(settings, name, params) as query:
+        return query.wait(query.cursor.fetch_arrow_table)
 
 
 def read_batches(settings: Settings, name: str, /, **params: Any) -> Iterator[pa.RecordBatch]:
@@ -109,34 +110,74 @@ def read_batches(settings: Settings, name: str, /, **params: Any) -> Iterator[pa
     runs, and holds its snapshot, until the last batch is taken.
 
     Raises:
-        TemporaryError: the database cannot be reached; names host, port and database.
+        TemporaryError: the database cannot be reached, or goes away meanwhile; names host, port and database.
     """
-    with _executed(settings, name, params) as cursor:
-        reader = cursor.fetch_record_batch()
-        batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
-        for batch in reader:
+    with _executed(settings, name, params) as query:
+        # The cursor's public reader raises a bare OSError; this one the driver's errors, which have an SQLSTATE.
+        reader = query.cursor._results.reader
+        batches = iter(reader)
+        batch = query.wait(next, batches, None)
+        if batch is None:
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+        while batch is not None:
             yield batch
-        if not batch.num_rows:
-            yield batch
+            batch = query.wait(next, batches, None)
+
+
+class _Query:
+    """A cursor of a connection of its own, and a thread in which its driver may block.
+
+    In the main thread the driver would keep Python from hearing SIGTERM until the query ends.
+    """
+
+    def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor, thread: ThreadPoolExecutor, database: str) -> None:
+        self.cursor = cursor
+        self._thread = thread
+        self._database = database
+
+    def wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a call of the driver returns, or hear a signal meanwhile."""
+        try:
+            return self._thread.submit(call, *arguments).result()
+        except adbc_driver_manager.Error as error:
+            if _is_temporary(error):
+                raise TemporaryError(f"database {self._database}: {' '.join(str(error).split())}") from None
+            raise
+
+
+def _is_temporary(error: adbc_driver_manager.Error) -> bool:
+    """Whether psycopg would have raised one of `TEMPORARY`. Without an SQLSTATE it is libpq that lost the server."""
+    if error.sqlstate is None:
+        return isinstance(error, adbc_driver_manager.OperationalError)
+    try:
+        return issubclass(psycopg.errors.lookup(error.sqlstate), TEMPORARY)
+    except KeyError:
+        return False
 
 
 @contextmanager
-def _executed(
-    settings: Settings, name: str, params: Mapping[str, Any]
-) -> Iterator[adbc_driver_postgresql.dbapi.Cursor]:
-    """A cursor of a connection of its own on which a query of include/sql runs."""
-    uri = make_conninfo(**connection_fields(settings))
+def _executed(settings: Settings, name: str, params: Mapping[str, Any]) -> Iterator[_Query]:
+    """A connection of its own on which a query of include/sql runs."""
+    uri, database = make_conninfo(**connection_fields(settings)), describe(settings)
     try:
         connection = adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
     except adbc_driver_manager.OperationalError as error:
         reason = " ".join(str(error).split())
-        raise TemporaryError(f"database {describe(settings)} is unreachable: {reason}") from None
-    with connection, connection.cursor() as cursor:
-        cursor.execute("set time zone 'UTC'")
-        # A tenant that the last analyze has not seen looks like a handful of rows, which the planner joins one by one.
-        cursor.execute("set enable_nestloop = off")
-        cursor.execute(_with_literals(sql(name), params))
-        yield cursor
+        raise TemporaryError(f"database {database} is unreachable: {reason}") from None
+    with connection, connection.cursor() as cursor, ThreadPoolExecutor(1) as thread:
+        query = _Query(cursor, thread, database)
+        try:
+            # A tenant that the last analyze has not seen looks like a few rows, which the planner joins one by one.
+            for setting in (*session_statements(), "set enable_nestloop = off"):
+                query.wait(cursor.execute, setting)
+            query.wait(cursor.execute, _with_literals(sql(name), params))
+            yield query
+        except Exception:
+            raise
+        except BaseException:  # a signal, or nobody takes the rest: do not wait for it
+            with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
+                cursor.adbc_cancel()
+            raise
 
 
 def _with_literals(statement: str, params: Mapping[str, Any]) -> str:

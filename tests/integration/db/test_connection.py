@@ -1,5 +1,10 @@
 """Connecting to the product's database."""
 
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -7,11 +12,62 @@ import pytest
 from tests.databases import database_of, settings_of
 
 from irt_analytics import db
+from irt_analytics.demo.postgres import get_server
+from irt_analytics.demo.processes import free_port
 from irt_analytics.errors import ConfigurationError, TemporaryError
+from irt_analytics.settings import Settings
 
 
 def test_days_are_utc_days_whatever_the_server_is_set_to(connection: psycopg.Connection[Any]) -> None:
     assert connection.execute("show timezone").fetchone() == ("UTC",)
+
+
+@pytest.fixture
+def over_tcp() -> Iterator[Settings]:
+    """Settings for a server that is reached by TCP, as in production; the tests' own one has a socket only."""
+    folder = Path(tempfile.mkdtemp(prefix="irt-test-"))
+    data, port = folder / "data", free_port()
+    server = get_server(data, cleanup_mode="stop")
+    server.stop()
+    options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off"
+    pg_ctl = (server.bin_path / "pg_ctl", "-D", data, "-l", data / "log", "-w", "-o", options)
+    subprocess.run([*pg_ctl, "start"], check=True, stdout=subprocess.DEVNULL, user=server.system_user)
+    yield settings_of(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+    subprocess.run([*pg_ctl, "stop"], check=True, stdout=subprocess.DEVNULL, user=server.system_user)
+    shutil.rmtree(folder)
+
+
+WATCH = """
+    select name, setting from pg_settings
+    where name like 'tcp_keepalives%' or name = 'client_connection_check_interval' or name = 'TimeZone'
+"""
+
+
+def test_the_server_notices_within_two_minutes_that_a_pod_has_vanished(over_tcp: Settings, tmp_path: Path) -> None:
+    """The pod's lock would keep every retry away for two hours, the server's default, and its query would run on."""
+    expected = {
+        "TimeZone": "UTC",
+        "client_connection_check_interval": "10000",
+        "tcp_keepalives_count": "3",
+        "tcp_keepalives_idle": "60",
+        "tcp_keepalives_interval": "10",
+    }
+    with db.connect(over_tcp) as connection:
+        assert dict(connection.execute(WATCH).fetchall()) == expected
+        parameters = connection.info.get_parameters()
+    assert {name: value for name, value in parameters.items() if name.startswith("keepalives_")} == {
+        "keepalives_idle": "60",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    (tmp_path / "watch.sql").write_text(WATCH)
+    rows = db.read_arrow(over_tcp, str(tmp_path / "watch")).to_pylist()
+    assert {row["name"]: row["setting"] for row in rows} == expected
+
+
+def test_keepalives_of_the_url_win(database_url: str) -> None:
+    with db.connect(settings_of(f"{database_url}&keepalives_idle=7")) as connection:
+        assert connection.info.get_parameters()["keepalives_idle"] == "7"
 
 
 def test_unreachable_database_is_retried_and_named_without_its_password() -> None:
