@@ -9,6 +9,7 @@ import pytest
 from tests.unit.report.test_outlook import charts, tables
 from tests.unit.report.test_sections import AS_OF, QUIET, texts_of
 
+from irt_analytics.report.document import Section
 from irt_analytics.report.facts import Facts, GoalInDoubt, GrowthMeta, GrowthTenth, JobRun, TopicMeta
 from irt_analytics.report.figures import Studio
 from irt_analytics.report.sections import growth, topics
@@ -43,7 +44,7 @@ TOPIC = TopicMeta(
     n_learners=500,
     n_answers=20_000,
     sampled=True,
-    item_term="offset",
+    item_term="random",
     converged=True,
     singular=False,
     fixed=[{"term": "week", "estimate": 0.021, "lower": 0.005, "upper": 0.037}],
@@ -131,8 +132,59 @@ def test_topics_are_those_of_the_fit(studio: Studio) -> None:
     (chart,) = charts(section)
     assert chart.title == "“t29” is the hardest topic for these learners, “t00” the easiest"
     assert "24 of 30 topics" in chart.note
+    assert "against the average topic, after learner, week and item" in chart.note
     assert "stated sample of 500 learners with 20,000 answers" in said
     assert "did not converge" not in said
+    assert "published" not in said
+
+
+@pytest.mark.parametrize(
+    ("lang", "message", "alt", "harder", "one_harder", "none_harder"),
+    [
+        (
+            "en",
+            "“fractions” is the hardest topic for these learners, “counting” the easiest",
+            "How easy 4 of 4 topics are, with 95 % intervals; 3 of all differ from the average.",
+            "2 topics are harder than the published difficulty of their items says, “counting” the most: "
+            "−0.60 log-odds of a right answer (95 % interval −0.85 to −0.35).",
+            "1 topic is harder than the published difficulty of its items says, “counting”: −0.60 log-odds",
+            "No topic is clearly harder than the published difficulty of its items says.",
+        ),
+        (
+            "ko",
+            "이 학습자들에게 “fractions” 주제가 가장 어렵고 “counting” 주제가 가장 쉽습니다",
+            "주제 4개 중 4개의 쉬운 정도와 95% 구간. 전체에서 3개가 평균과 다릅니다.",
+            "주제 2개가 문항의 공개된 난이도보다 어려우며, “counting” 주제가 가장 그렇습니다: "
+            "정답의 로그 승산 −0.60(95% 구간 −0.85 ~ −0.35).",
+            "주제 1개가 문항의 공개된 난이도보다 어려우며, 그것은 “counting” 주제입니다: 정답의 로그 승산 −0.60",
+            "문항의 공개된 난이도보다 뚜렷이 어려운 주제는 없습니다.",
+        ),
+    ],
+    ids=["en", "ko"],
+)
+def test_the_hardest_topic_is_so_by_its_items_and_by_what_they_do_not_explain(
+    tmp_path: Path, lang: Lang, message: str, alt: str, harder: str, one_harder: str, none_harder: str
+) -> None:
+    """Counting is less easy than published, and still the easiest: a lesson about it would help nobody."""
+    planted = {"counting": (1.6, -0.6), "fractions": (-1.5, 0.4), "ratios": (-0.9, 0.5), "graphs": (0.4, -0.3)}
+    effects = [
+        {"topic_id": name, "effect": effect, "published": published, "se": 0.25 / 1.96, "n": 600}
+        for name, (published, effect) in planted.items()
+    ]
+    texts = load_texts(lang)
+
+    def section_of(found: list[dict[str, Any]]) -> Section:
+        meta = replace(TOPIC, item_term="offset", topics=found)
+        return topics.section(replace(QUIET, topic_metas=[meta]), texts, Studio(tmp_path, texts))
+
+    section = section_of(effects)
+    (chart,) = charts(section)
+    # Against the average of -0.1: counting 1.1, graphs 0.2, ratios -0.3, fractions -1.0, each give or take 0.25.
+    assert (chart.title, chart.alt) == (message, alt)
+    assert harder in texts_of(section)
+    known = [topic | {"effect": 0.0 if topic["topic_id"] == "graphs" else topic["effect"]} for topic in effects]
+    assert one_harder in texts_of(section_of(known))
+    assert none_harder in texts_of(section_of([topic | {"effect": 0.1} for topic in effects]))
 
 
 def test_a_fit_to_doubt_is_doubted_in_words(studio: Studio) -> None:

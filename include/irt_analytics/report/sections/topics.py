@@ -1,7 +1,7 @@
 """Which topics are easier and which are harder than the average one, and how right answers grow by week."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from irt_analytics.report.document import Block, Chart, Section, Words
 from irt_analytics.report.facts import Facts, TopicMeta
@@ -13,6 +13,16 @@ from irt_analytics.report.texts import Texts
 DRAWN = 12
 
 _Z95 = 1.96
+
+
+@dataclass(frozen=True)
+class _Topic:
+    """A topic by its visible name, its effect as the model has it and how easy it is, in log-odds of a right answer."""
+
+    name: str
+    effect: float
+    easiness: float
+    half: float
 
 
 def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
@@ -30,9 +40,11 @@ def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
         for flaw, there in (("unconverged", not meta.converged), ("singular", meta.singular))
         if there
     ]
-    topics = sorted(meta.topics or (), key=lambda topic: (-topic["effect"], str(topic["topic_id"])))
+    topics = _topics(meta)
     if topics:
-        blocks.append(_chart(topics, texts, studio))
+        blocks.append(_chart(topics, meta, texts, studio))
+    if topics and meta.item_term == "offset":
+        blocks.append(Words(_against_published(topics, texts)))
     sample = texts("topics.sampled" if meta.sampled else "topics.all", learners=meta.n_learners, answers=meta.n_answers)
     blocks.append(Words(f"{sample} {texts(f'topics.item.{meta.item_term}')}", "small"))
     return Section("topics", title, blocks)
@@ -48,16 +60,46 @@ def _lead(meta: TopicMeta, texts: Texts) -> str:
     )
 
 
-def _chart(topics: Sequence[Mapping[str, Any]], texts: Texts, studio: Studio) -> Chart:
+def _topics(meta: TopicMeta) -> list[_Topic]:
+    """Topics against the average one, the easiest first.
+
+    Where items enter with their published difficulty, the model's effect of a topic is how much easier it is than
+    published: how easy it is, is the two together.
+    """
+    found = meta.topics or ()
+    offset = meta.item_term == "offset"
+    easiness = [topic["effect"] + (topic["published"] if offset else 0.0) for topic in found]
+    average = sum(easiness) / len(easiness) if offset and easiness else 0.0
+    topics = [
+        _Topic(visible(str(topic["topic_id"])), topic["effect"], easy - average, _Z95 * topic["se"])
+        for topic, easy in zip(found, easiness, strict=True)
+    ]
+    return sorted(topics, key=lambda topic: (-topic.easiness, topic.name))
+
+
+def _chart(topics: Sequence[_Topic], meta: TopicMeta, texts: Texts, studio: Studio) -> Chart:
     drawn = topics if len(topics) <= 2 * DRAWN else [*topics[:DRAWN], *topics[-DRAWN:]]
-    hardest, easiest = topics[-1], topics[0]
-    apart = [topic for topic in topics if abs(topic["effect"]) > _Z95 * topic["se"]]
+    apart = sum(abs(topic.easiness) > topic.half for topic in topics)
     return Chart(
-        texts("topics.message", hardest=visible(str(hardest["topic_id"])), easiest=visible(str(easiest["topic_id"]))),
-        texts("topics.alt", shown=len(drawn), count=len(topics), apart=len(apart)),
+        texts("topics.message", hardest=topics[-1].name, easiest=topics[0].name),
+        texts("topics.alt", shown=len(drawn), count=len(topics), apart=apart),
         studio.topic_effects(
-            [(visible(str(topic["topic_id"])), topic["effect"], _Z95 * topic["se"]) for topic in drawn],
+            [(topic.name, topic.easiness, topic.half) for topic in drawn],
             cut=DRAWN if len(drawn) < len(topics) else None,
         ),
-        texts("topics.note", shown=len(drawn), count=len(topics)),
+        texts(f"topics.note.{meta.item_term}", shown=len(drawn), count=len(topics)),
+    )
+
+
+def _against_published(topics: Sequence[_Topic], texts: Texts) -> str:
+    harder = sorted((topic for topic in topics if topic.effect + topic.half < 0), key=lambda topic: topic.effect)
+    if not harder:
+        return texts("topics.as_published")
+    most = harder[0]
+    return texts(
+        "topics.harder_than_published",
+        count=len(harder),
+        topic=most.name,
+        estimate=texts.number(most.effect, signed=True),
+        interval=texts.interval(most.effect - most.half, most.effect + most.half, signed=True),
     )
