@@ -107,6 +107,13 @@ def test_forecast_and_anomalies_are_those_of_the_tables(studio: Studio) -> None:
     assert anomalies.rows[1][3:] == ["+0.90", "+0.12", "+3.9", "60"]
 
 
+def test_a_value_of_three_weeks_ago_is_not_that_of_last_week(studio: Studio) -> None:
+    """After a holiday the newest value may be a month old; a teacher would take it for the class of today."""
+    away = [week for week in FORECAST.judged_weeks if week.metric == "i_t" or week.week_start <= AS_OF - timedelta(21)]
+    rows = tables(forecast.section(replace(FORECAST, judged_weeks=away), TEXTS, studio))["forecast"].rows
+    assert [row[2] for row in rows] == ["+0.10", "–", "–"]
+
+
 def test_figures_draw_what_stands_out(tmp_path: Path, lang: Lang) -> None:
     """In grey too: an anomaly is a diamond of its own colour, the forecast a hatched band."""
     section = forecast.section(FORECAST, load_texts(lang), Studio(tmp_path, load_texts(lang)))

@@ -1,5 +1,7 @@
 """Where ability and growth are heading, and weeks that stood out."""
 
+from datetime import timedelta
+
 from irt_analytics.report.document import Block, Chart, Column, Section, Table, Words
 from irt_analytics.report.facts import Facts, ForecastWeek, JudgedWeek
 from irt_analytics.report.figures import Studio
@@ -61,16 +63,18 @@ def _chart(
 
 
 def _outlook(facts: Facts, texts: Texts) -> Table:
-    """Each series' newest value, and its last week forecast."""
+    """Each series' value of the week before the forecast, where it has one, and its last week forecast."""
     rows = []
     for series, metric in dict.fromkeys((week.series, week.metric) for week in facts.forecast_weeks):
         past, ahead = _of(facts, series, metric)
         last = ahead[-1]
+        week_before = ahead[0].week_start - timedelta(weeks=1)
+        now = next((week.observed for week in past if week.week_start == week_before), None)
         rows.append(
             [
                 _name(series, texts),
                 texts(f"forecast.metric.{metric}"),
-                texts.number(past[-1].observed, signed=True),
+                texts.number(now, signed=True),
                 texts.number(last.forecast, signed=True),
                 texts.interval(last.lower, last.upper, signed=True),
             ]
