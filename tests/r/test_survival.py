@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import SecretStr
-from tests.integration.logs import last_run, query, rows_of, run, write_log
+from tests.integration.logs import at, attempt, last_run, query, rows_of, run, write_log
 from tests.prove.survival import Hazard, Returners, auc, scramble_learners, simulate_returners
 from tests.r.rservice import TOKEN, RService
 
@@ -262,6 +262,20 @@ def test_a_cohort_that_never_leaves_is_a_recorded_skip(with_service: Settings) -
     job = last_run(with_service)
     assert job["status"] == "skipped"
     assert "without activity within 14 days; the model needs 50 of each" in job["reason"]
+
+
+def test_a_break_longer_than_the_window_is_a_recorded_skip(with_service: Settings) -> None:
+    """The first week after a long summer has learners and no past of theirs: that is no defect to be called out for."""
+    days = [LAST_DAY - timedelta(days=back) for back in (200, 199, 3, 1)]
+    write_log(with_service, [attempt(f"s{n}", f"i{day}", at(str(day))) for n in range(30) for day in days])
+    assert run(with_service, "fit_survival_churn", LAST_DAY) == 0
+    job = last_run(with_service)
+    assert (job["status"], job["reason"]) == (
+        "skipped",
+        "30 learners answered in the 28 days up to 2026-03-04, none in those up to any of the 12 landmarks from "
+        "2025-12-10 to 2026-02-25: nothing to learn from",
+    )
+    assert meta_of(with_service)["reason"] == job["reason"]
 
 
 def test_fit_names_the_row_that_cannot_be(forecast_service: RService) -> None:

@@ -54,6 +54,11 @@ def _fit(context: JobContext) -> None:
     fitted, scored = _load(context, landmarks)
     if scored.empty:
         raise Skip(f"no learner answered in the {COVARIATE_DAYS} days up to {context.as_of}")
+    if fitted.empty:
+        raise Skip(
+            f"{len(scored)} learners answered in the {COVARIATE_DAYS} days up to {context.as_of}, none in those up to "
+            f"any of the {len(landmarks) - 1} landmarks from {landmarks[0]} to {landmarks[-2]}: nothing to learn from"
+        )
     request = SurvivalFitRequest(
         **{name: _values(fitted[name]) for name in ("learner", "landmark", "time", "event", *COVARIATES)},
         **{f"scored_{name}": _values(scored[name]) for name in COVARIATES},
