@@ -25,8 +25,8 @@ def cohort() -> Cohort:
     return simulate_cohort(500, 300, 20, 14, seed=5, as_of=LAST_DAY)
 
 
-def run(settings: Settings, job: Job, as_of: date, tenant: str = "default") -> None:
-    assert run_job(job, tenant=tenant, as_of=as_of, params=RunParams(), settings=settings) == 0
+def run(settings: Settings, job: Job, as_of: date, tenant: str = "default", **params: Any) -> None:
+    assert run_job(job, tenant=tenant, as_of=as_of, params=RunParams(**params), settings=settings) == 0
 
 
 def prepare(settings: Settings, cohort: Cohort, days: tuple[date, ...], tenant: str = "default") -> None:
@@ -95,7 +95,7 @@ def test_reruns_tenants_and_later_jobs_columns_change_nothing(settings: Settings
             """
         )
         connection.commit()
-    run(settings, cluster_segments.JOB, LAST_DAY)
+    run(settings, cluster_segments.JOB, LAST_DAY, report_lang="ko", shards=4)
     pd.testing.assert_frame_equal(read(settings, query), first, check_exact=True)
     pd.testing.assert_frame_equal(read(settings, meta_query), first_meta, check_exact=True)
 

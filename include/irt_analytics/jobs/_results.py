@@ -11,13 +11,18 @@ from irt_analytics import code_version, db
 from irt_analytics.runner import JobContext
 
 
-def run_id(context: JobContext, parameters: Mapping[str, Any], *evidence: bytes) -> str:
+def run_id(context: JobContext, own_parameters: Mapping[str, Any], *evidence: bytes) -> str:
     """Hash of tenant, day, code version, the parameters that matter and the evidence that a run rests on."""
-    head = [context.tenant, str(context.as_of), code_version(), dict(parameters)]
+    head = [context.tenant, str(context.as_of), code_version(), dict(own_parameters)]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for part in evidence:
         digest.update(part)
     return digest.hexdigest()[:32]
+
+
+def parameters(context: JobContext, names: Iterable[str]) -> dict[str, Any]:
+    """The run's params of these names: those that a job's numbers depend on."""
+    return {name: getattr(context.params, name) for name in names}
 
 
 def replace_day(context: JobContext, table: str, frame: pd.DataFrame) -> None:

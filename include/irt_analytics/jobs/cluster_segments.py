@@ -9,7 +9,7 @@ import pandas as pd
 from irt_analytics import db
 from irt_analytics.errors import Skip
 from irt_analytics.jobs import _segments as segments
-from irt_analytics.jobs._results import no_rows, replace_day, run_id
+from irt_analytics.jobs._results import no_rows, parameters, replace_day, run_id
 from irt_analytics.jobs._segments import Candidate, Scaling
 from irt_analytics.jobs._windows import prepare_answers
 from irt_analytics.runner import Job, JobContext
@@ -19,6 +19,9 @@ ANSWERS_NEEDED = 20
 SESSIONS_NEEDED = 3
 #: Timed first attempts that a learner's relative time needs.
 TIMED_ANSWERS_NEEDED = 10
+
+#: Params that its numbers depend on.
+PARAMETERS = ("segment_weeks", "invalid_answers")
 
 
 def run(context: JobContext) -> None:
@@ -30,10 +33,10 @@ def run(context: JobContext) -> None:
     learners = _load(context)
     scaling = Scaling.of(learners) if len(learners) else None
     meta: dict[str, Any] = {
-        "run_id": run_id(context, context.params.model_dump(), learners.to_csv(index=False).encode()),
+        "run_id": run_id(context, parameters(context, PARAMETERS), learners.to_csv(index=False).encode()),
         "n_learners": len(learners),
         "features": _describe(scaling) if scaling else {},
-        "parameters": context.params.model_dump(),
+        "parameters": parameters(context, PARAMETERS),
     }
     if len(learners) < segments.MIN_LEARNERS or scaling is None or len(scaling.names) < 2:
         _skip(

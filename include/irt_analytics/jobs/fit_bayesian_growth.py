@@ -45,6 +45,9 @@ DAYS_TO_MIDDLE = 3
 #: Ends of the intervals.
 LOWER, UPPER = 0.025, 0.975
 
+#: Params that its numbers depend on: a rerun that differs in others draws the same.
+PARAMETERS = ("growth_weeks",)
+
 FEW_WEEKS = f"fewer than {MIN_WEEKS} weeks with answers that tell of ability"
 
 logger = logging.getLogger(__name__)
@@ -99,7 +102,7 @@ def run(context: JobContext) -> None:
 def _fit(context: JobContext) -> None:
     abilities = _load(context)
     evidence = ("\n".join(abilities.user_ids).encode(), abilities.y.tobytes(), abilities.v.tobytes())
-    run_id = results.run_id(context, context.params.model_dump(), *evidence)
+    run_id = results.run_id(context, results.parameters(context, PARAMETERS), *evidence)
     sample, strata = choose_sample(abilities.user_ids, abilities.n_weeks, LEARNERS_FITTED)
     service = clients.address(context.settings, "brms")
     request = make_request(abilities, sample, seed=1 + int(run_id[:7], 16))
@@ -325,7 +328,7 @@ def _save(
         "sampler": result.sampler,
         "engine_versions": result.engine_versions,
         "warnings": result.warnings,
-        "parameters": context.params.model_dump(),
+        "parameters": results.parameters(context, PARAMETERS),
     }
     week_start = abilities.mondays[-1]
     _replace(context, meta, learners.assign(run_id=run_id, week_start=week_start), reason=FEW_WEEKS)
@@ -334,11 +337,11 @@ def _save(
 def _save_skip(context: JobContext, reason: str) -> None:
     """Record that the day has no growth, and take away what an earlier try left."""
     meta = {
-        "run_id": results.run_id(context, context.params.model_dump(), reason.encode()),
+        "run_id": results.run_id(context, results.parameters(context, PARAMETERS), reason.encode()),
         "status": "skipped",
         "reason": reason,
         "weeks": context.params.growth_weeks,
-        "parameters": context.params.model_dump(),
+        "parameters": results.parameters(context, PARAMETERS),
     }
     _replace(context, meta, results.no_rows(), reason=reason)
 

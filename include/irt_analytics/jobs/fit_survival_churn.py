@@ -14,7 +14,7 @@ from irt_analytics import clients, db
 from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitRequest, SurvivalFitResult
 from irt_analytics.errors import Skip
 from irt_analytics.jobs._growth import Z95
-from irt_analytics.jobs._results import no_rows, records, replace_day, run_id
+from irt_analytics.jobs._results import no_rows, parameters, records, replace_day, run_id
 from irt_analytics.jobs._windows import create, prepare_answers
 from irt_analytics.jobs.compute_daily_kpis import ITEMS_TRIED_AGAIN
 from irt_analytics.progress import track
@@ -31,6 +31,9 @@ LEARNERS_FITTED = 50_000
 RIDGE = 1.0
 #: From this risk on a learner is flagged: staying away is at least as likely as coming back.
 AT_RISK = 0.5
+
+#: Params that its numbers depend on.
+PARAMETERS = ("survival_window_days", "invalid_answers")
 
 COVARIATES = ("sessions", "mean_gap", "days_since_last", "answers", "r_t")
 
@@ -73,7 +76,7 @@ def _fit(context: JobContext) -> None:
     result = clients.run(fit)
     if not len(scored) == len(result.risk) == len(result.risk_lower) == len(result.risk_upper):
         raise RuntimeError(f"{service.label} was sent {len(scored)} learners to score and returned {len(result.risk)}")
-    _save(context, run_id(context, context.params.model_dump(), request.body()), fitted, scored, result)
+    _save(context, run_id(context, parameters(context, PARAMETERS), request.body()), fitted, scored, result)
 
 
 def _landmarks(context: JobContext) -> list[date]:
@@ -136,7 +139,7 @@ def _save(
         "evaluation": _evaluation(result.evaluation),
         "engine_versions": result.engine_versions,
         "warnings": result.warnings,
-        "parameters": context.params.model_dump() | {"ridge": result.ridge},
+        "parameters": parameters(context, PARAMETERS) | {"ridge": result.ridge},
     }
     risk = pd.DataFrame(
         {
@@ -158,11 +161,11 @@ def _save(
 def _save_skip(context: JobContext, reason: str) -> None:
     """Record that the day has no risks, and take away what an earlier try left."""
     meta = {
-        "run_id": run_id(context, context.params.model_dump(), reason.encode()),
+        "run_id": run_id(context, parameters(context, PARAMETERS), reason.encode()),
         "status": "skipped",
         "reason": reason,
         "horizon_days": HORIZON_DAYS,
-        "parameters": context.params.model_dump() | {"ridge": RIDGE},
+        "parameters": parameters(context, PARAMETERS) | {"ridge": RIDGE},
     }
     _replace(context, meta, no_rows(), reason=reason)
 

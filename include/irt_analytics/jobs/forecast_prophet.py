@@ -13,7 +13,7 @@ import pandas as pd
 from irt_analytics import clients, db
 from irt_analytics.clients.forecast import ProphetFitRequest, ProphetFitResult
 from irt_analytics.errors import Skip
-from irt_analytics.jobs._results import no_rows, records, replace_day, run_id
+from irt_analytics.jobs._results import no_rows, parameters, records, replace_day, run_id
 from irt_analytics.runner import Job, JobContext
 
 HORIZON_WEEKS = 4
@@ -29,6 +29,9 @@ MIN_LEARNERS = 10
 WEEKS_NEEDED = 16
 #: A series without a value for more than so many weeks has no forecast.
 LONGEST_GAP_WEEKS = 4
+
+#: Params that its numbers depend on.
+PARAMETERS = ("prophet_weeks",)
 
 TABLES = ("prophet_fit_meta", "prophet_forecast", "prophet_anomalies")
 
@@ -68,10 +71,10 @@ def run(context: JobContext) -> None:
         result = clients.run(fit)
     except Skip as skip:
         meta = {"status": "skipped", "reason": str(skip), "n_series": 0, "series": _describe(weeks, reasons)}
-        meta["run_id"] = run_id(context, context.params.model_dump(), str(skip).encode())
+        meta["run_id"] = run_id(context, parameters(context, PARAMETERS), str(skip).encode())
         _replace(context, meta, no_rows("series"), no_rows("series"))
         raise Skip(str(skip), keep_writes=True) from skip
-    _save(context, run_id(context, context.params.model_dump(), request.body()), weeks, reasons, result)
+    _save(context, run_id(context, parameters(context, PARAMETERS), request.body()), weeks, reasons, result)
 
 
 def _weeks(context: JobContext) -> tuple[date, date]:
@@ -157,7 +160,7 @@ def _describe(
 
 
 def _replace(context: JobContext, meta: dict[str, Any], forecast: pd.DataFrame, judged: pd.DataFrame) -> None:
-    meta["parameters"] = context.params.model_dump() | {"level": LEVEL, "threshold": THRESHOLD}
+    meta["parameters"] = parameters(context, PARAMETERS) | {"level": LEVEL, "threshold": THRESHOLD}
     for table, frame in zip(TABLES, (pd.DataFrame([meta]), forecast, judged), strict=True):
         replace_day(context, table, frame)
 
