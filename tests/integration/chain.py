@@ -2,7 +2,8 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -16,7 +17,8 @@ from irt_analytics.cli import JOBS
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Job, run_job
 from irt_analytics.settings import Settings
-from irt_analytics.simulate import Plan, write_database
+from irt_analytics.simulate import Plan, simulate_blocks, write_database
+from irt_analytics.verify import verify
 
 CHAIN = tuple(JOBS)
 PARAMS = RunParams(learner_pages="none")
@@ -30,6 +32,44 @@ WITHOUT_R = {f"r_{name}_unavailable": "this machine has no R" for name in ("irt"
 #: What only R computes.
 TABLES_OF_R = {"growth_learner", "prophet_anomalies", "prophet_forecast", "survival_risk"}
 
+#: Ids that platforms allow and programs stumble over: SQL, formats of Python and C, COPY's and pandas' nulls and line
+#: ends, numbers, Markdown, HTML and paths, right-to-left and combined letters, and pairs that differ by very little.
+HOSTILE = (
+    "'); drop table attempt_log; --",
+    "학생 하나",
+    "two\nlines",
+    "🧑\u200d🎓",
+    "\\N",
+    "%(tenant_id)s",
+    "\"; delete from weekly_kpi where ''='",
+    "$$ or true",
+    "%s{0}{tenant}",
+    "\\.",
+    "NULL",
+    "nan",
+    "None",
+    "two\r\nlines\ttab",
+    'a,b;"c"',
+    "7",
+    "07",
+    "7.0",
+    "1e3",
+    "true",
+    "{1,2}",
+    "`*_|#[x](y)$z$",
+    "<script>alert(1)</script>&amp;",
+    "../../etc/passwd",
+    "=1+1",
+    " blank",
+    "blank ",
+    "blank",
+    "Blank",
+    "caf\u00e9",
+    "cafe\u0301",
+    "\u05d0\u200f",
+    "x" * 300,
+)
+
 #: What the jobs are given; everything else they write.
 GIVEN = {"attempt_log", "question", "learner_goal"}
 
@@ -39,6 +79,38 @@ def load_cohort(settings: Settings, *, tenant: str = "default", seed: int = COHO
     with db.connect(settings) as connection:
         write_database(connection, replace(COHORT, seed=seed), tenant)
         connection.commit()
+
+
+def hostile_names(ids: Iterable[str]) -> dict[str, str]:
+    """A hostile name for each of the ids, in the same order."""
+    plain = sorted(set(ids))
+    names = (f"{name} {number}" if number else name for number in itertools.count() for name in HOSTILE)
+    return dict(zip(plain, sorted(itertools.islice(names, len(plain))), strict=True))
+
+
+def load_hostile_cohort(settings: Settings, tenant: str) -> dict[str, dict[str, str]]:
+    """Write the cohort as a tenant's log under hostile names; gives the plain ids by name, for each column of ids."""
+    (cohort,) = simulate_blocks(COHORT)
+    learners = hostile_names(cohort.truth.learners["student_id"])
+    names = {
+        "student_id": learners,
+        "user_id": learners,
+        "item_id": hostile_names(cohort.questions["item_id"]),
+        "topic_id": hostile_names(cohort.questions["topic_id"]),
+    }
+    frames = {"question": cohort.questions, "learner_goal": cohort.goals, "attempt_log": cohort.attempts}
+    with db.connect(settings) as connection:
+        for table, frame in frames.items():
+            renamed = {column: frame[column].map(names[column]) for column in names if column in frame}
+            db.copy_frame(connection, table, frame.assign(tenant_id=tenant, **renamed))
+        connection.commit()
+    return {column: {name: plain for plain, name in of_column.items()} for column, of_column in names.items()}
+
+
+def offences(settings: Settings, as_of: date, *, tenant: str = "default") -> list[str]:
+    """What `irt_analytics verify` says is wrong with a day."""
+    with db.connect(settings) as connection:
+        return [str(finding) for finding in verify(connection, tenant=tenant, as_of=as_of) if finding.offending]
 
 
 def run(settings: Settings, job: str, as_of: date, *, tenant: str = "default") -> int:

@@ -3,6 +3,7 @@
 Were one of these to fail, a trend in the report could be an artefact of a retry.
 """
 
+import csv
 import os
 import random
 import subprocess
@@ -12,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import psycopg
 import pytest
 from tests.databases import settings_of
@@ -26,9 +30,12 @@ from tests.integration.chain import (
     contents,
     copy_of,
     load_cohort,
+    load_hostile_cohort,
+    offences,
     run,
     run_chain,
 )
+from tests.integration.logs import query, rows_of
 
 from irt_analytics import db
 from irt_analytics.settings import Settings
@@ -36,6 +43,16 @@ from irt_analytics.settings import Settings
 pytestmark = pytest.mark.slow
 
 KILLS = 10
+#: Where the numbers are that a learner's or an item's answers lead to.
+RESULTS = (
+    "mirt_item_params",
+    "mirt_ability",
+    "student_week_theta",
+    "student_topic_theta",
+    "features_topic_daily",
+    "weekly_kpi",
+    "user_segments",
+)
 
 
 @dataclass
@@ -92,6 +109,14 @@ def test_every_table_has_rows_to_compare(world: World) -> None:
     assert empty <= {"user_segments"} | TABLES_OF_R, "a small cohort may have no stable segments, but everything else"
 
 
+def test_verify_finds_nothing_after_each_day(world: World, stack: ExitStack) -> None:
+    """A check that fails on a sound run would be switched off; so would one that the next day's run makes fail."""
+    assert offences(world.copy("first_day", stack), FIRST_DAY) == []
+    settings = world.copy("next_day", stack)
+    assert offences(settings, FIRST_DAY) == []
+    assert offences(settings, NEXT_DAY) == []
+
+
 def test_the_same_day_twice_gives_identical_numbers(world: World, stack: ExitStack) -> None:
     settings = world.copy("next_day", stack)
     run_chain(settings, NEXT_DAY)
@@ -138,6 +163,30 @@ def test_tenants_with_the_same_ids_never_mix(world: World, stack: ExitStack) -> 
     assert contents(settings) == world.digests["first_day"]
     other = contents(settings, tenant="another school")
     assert not set(other.values()) & {digest for digest in world.digests["first_day"].values() if digest[:2] != "0 "}
+
+
+def test_ids_may_be_anything(world: World, stack: ExitStack) -> None:
+    """Else a learner whose id holds a quote or a line break would break the run, or lose answers to another."""
+    tenant = 'Ann\'s "school"\n한국 %s/../; drop schema public cascade'
+    settings = world.copy("first_day", stack)
+    plain_ids = load_hostile_cohort(settings, tenant)
+    run_chain(settings, FIRST_DAY, tenant=tenant)
+    assert offences(settings, FIRST_DAY, tenant=tenant) == []
+    for table in RESULTS:
+        plain, hostile = rows_of(settings, table), rows_of(settings, table, tenant)
+        for column in plain_ids.keys() & set(hostile):
+            hostile[column] = hostile[column].map(plain_ids[column])
+        key = [column for column in ("user_id", "item_id", "topic_id", "week_start", "date") if column in plain]
+        plain, hostile = (
+            frame.drop(columns=["tenant_id", "run_id"], errors="ignore").sort_values(key, ignore_index=True)
+            for frame in (plain, hostile)
+        )
+        pd.testing.assert_frame_equal(hostile, plain, check_exact=True, obj=table)
+    assert contents(settings) == world.digests["first_day"], "the plain tenant's rows"
+    url = "select url from report_artifacts where tenant_id = %s and format = 'csv:item_bank'"
+    bank = Path(unquote(urlsplit(query(settings, url, tenant)["url"].item()).path))
+    with bank.open(encoding="utf-8", newline="") as lines:
+        assert {row["item_id"] for row in csv.DictReader(lines)} == set(plain_ids["item_id"])
 
 
 @pytest.mark.parametrize("job", ["mirt_calibrate", "compute_daily_kpis"])
