@@ -52,3 +52,12 @@ test_that("draws that say nothing of the posterior are refused", {
   expect_match(find_problem(sampled_well, 11, 1000), "11 of 1000 transitions diverged")
   expect_match(find_problem(transform(sampled_well, rhat = NA), 0, 1000), "did not move")
 })
+
+test_that("chains that cannot converge end in the refusal, after the second try: no draws come back", {
+  one_iteration <- function() fit_growth(simulate_rows(), compiled_model(), seed = 1, warmup = 1, draws = 60)
+  refusal <- expect_error(one_iteration(), class = "irtcommon_failure") |> suppressWarnings()
+  expect_identical(refusal$code, "model_failed")
+  expect_match(conditionMessage(refusal), "^R-hat of .* the chains disagree")
+  # 60 draws of two chains, three times as many in the second try.
+  expect_match(conditionMessage(refusal), "of 360 transitions diverged, more than 1 %")
+})
