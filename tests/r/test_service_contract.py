@@ -226,6 +226,18 @@ def test_deep_nesting_costs_one_request_and_not_the_service(service: RService) -
     assert service.post("/line/check", LINE).status_code == 200
 
 
+def test_a_reader_killed_while_idle_is_replaced(start: Start) -> None:
+    """The kernel ends it first where memory runs out; the next request must not end the service with all its jobs."""
+    with start() as service:
+        job_id = service.submit("/sleep/fit", {"seconds": 1})
+        assert service.wait(job_id)["state"] == "succeeded"
+        (reader,) = [process for process in service.children() if process.name() != "supervisor"]
+        reader.kill()
+        assert _all_gone([reader])
+        assert service.post("/line/check", LINE).json()["data"] == LINE | {"warnings": []}
+        assert service.job(job_id)["state"] == "succeeded"
+
+
 def test_a_million_rows_are_read_while_the_service_answers_others(service: RService) -> None:
     """A large cohort's upload must not make the probes restart the pod. Sent plain and packed: both mean the same."""
     rng = np.random.default_rng(20260131)

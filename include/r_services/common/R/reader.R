@@ -25,6 +25,11 @@ Reader <- R6::R6Class("Reader", # nolint: cyclocomp_linter. The sum over its met
     busy = function() !private$started || !is.null(private$current) || length(private$waiting) > 0,
 
     tick = function() {
+      if (private$started && is.null(private$current) && !private$session$is_alive()) {
+        # Killed from outside while idle: nobody waits for an answer, and the next request would be written to nobody.
+        log_event("reader_ended", exit_status = private$session$get_exit_status())
+        private$start()
+      }
       if (!private$started || !is.null(private$current)) private$listen()
       if (private$started && is.null(private$current) && length(private$waiting)) private$ask_next()
     },
