@@ -55,7 +55,7 @@ OFTEN_CALLED: dict[str, tuple[str, ...]] = {
 
 TRUE, FALSE = ("1", "true", "t"), ("0", "false", "f")
 CLOCK_TOLERANCE = timedelta(minutes=5)
-#: A job that reads the log may hold it for a while; longer than this is for a retry.
+#: A job that reads the log may hold it for a while; after this the answers go in beside it, more slowly.
 LOCK_TIMEOUT = "60s"
 INDEX_MEMORY = "256MB"
 #: Three ids of this length still fit into one index entry.
@@ -136,7 +136,7 @@ def load_log(
             raise ConfigurationError(
                 "the database has no table attempt_log: run `python -m irt_analytics prepare_schema` first"
             ) from None
-        except psycopg.OperationalError as error:
+        except db.TEMPORARY as error:
             raise TemporaryError(f"loading {path}: {error}") from None
         if not answers:
             raise ConfigurationError(f"{path}: the log is empty: it has a header and no answer")
@@ -458,17 +458,41 @@ def _clear(connection: psycopg.Connection[Any], tenant: str) -> list[str]:
 
     Indexes go where no other tenant's answers are there: made anew over a whole log they take a fraction of the time.
     """
-    others = connection.execute(db.sql("ingest/others"), {"tenant_id": tenant}).fetchone()
-    if others == (True,):
+    if not _hold_alone(connection, tenant):
         db.execute(connection, "ingest/clear", tenant_id=tenant)
         return []
-    connection.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     connection.execute("select set_config('maintenance_work_mem', %s, true)", (INDEX_MEMORY,))
     connection.execute("truncate attempt_log")
     indexes = connection.execute(db.sql("ingest/indexes")).fetchall()
     for name, _ in indexes:
         connection.execute(f"drop index {name}".encode())
     return [definition for _, definition in indexes]
+
+
+def _hold_alone(connection: psycopg.Connection[Any], tenant: str) -> bool:
+    """Keep everybody else from the log and return True, unless it has answers of other tenants or stays busy.
+
+    What is asked before the log is held says nothing of a load that is about to commit.
+    """
+    # Undone, so that no lock of the question is left: two loads would wait for each other.
+    with connection.transaction(force_rollback=True):
+        shared = _has_others(connection, tenant)
+    if shared:
+        return False
+    try:
+        with connection.transaction():
+            connection.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            connection.execute("lock table attempt_log in access exclusive mode")
+            shared = _has_others(connection, tenant)
+            if shared:
+                raise psycopg.Rollback
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return not shared
+
+
+def _has_others(connection: psycopg.Connection[Any], tenant: str) -> bool:
+    return connection.execute(db.sql("ingest/others"), {"tenant_id": tenant}).fetchone() == (True,)
 
 
 def _refuse_duplicates(connection: psycopg.Connection[Any], path: Path, tenant: str) -> None:

@@ -1,6 +1,8 @@
 """Loading a user's own log: what goes through unharmed, and what is refused in which words."""
 
 import gzip
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -339,6 +341,51 @@ def test_two_loads_of_one_tenant_do_not_mix(
     connection.execute("select pg_advisory_xact_lock(hashtextextended('irt_analytics/load/default', 0))")
     with pytest.raises(TemporaryError, match="another load of tenant 'default' is under way"):
         load_log(settings, csv_file(tmp_path, GOOD))
+
+
+def test_two_tenants_loaded_at_once_both_keep_their_answers(
+    settings: Settings, connection: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    """The log of `a` alone may be emptied whole; not once the answers of `b` are about to be there."""
+    load_log(settings, csv_file(tmp_path, GOOD), tenant="a")
+    connection.execute(  # what a load of `b` has done just before it commits
+        "insert into attempt_log (tenant_id, student_id, item_id, topic_id, correct, completed_at)"
+        " values ('b', 's1', 'q1', 'algebra', true, '2026-01-05T10:00:00Z')"
+    )
+    with ThreadPoolExecutor(1) as thread:
+        path = csv_file(tmp_path, GOOD.replace("q1", "q2"), name="again.csv")
+        again = thread.submit(load_log, settings, path, tenant="a")
+        with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as watch:
+            give_up = time.monotonic() + 30
+            while watch.execute("select from pg_locks where not granted").fetchone() is None:
+                assert time.monotonic() < give_up
+                assert not again.done(), "the second load did not wait for the first"
+                time.sleep(0.02)
+        connection.commit()
+        again.result()
+    assert answers(settings, "tenant_id, item_id") == [("a", "q2"), ("b", "q1")]
+
+
+def test_two_first_loads_at_once_do_not_wait_for_each_other(settings: Settings, tmp_path: Path) -> None:
+    """Each had asked whether the log is empty; each kept the other from emptying it."""
+    tenants = [f"tenant-{n}" for n in range(4)]
+    path = csv_file(tmp_path, *(f"s{n},q1,algebra,1,2026-01-05T10:00:00Z" for n in range(2000)))
+    with ThreadPoolExecutor(len(tenants)) as threads:
+        loads = [threads.submit(load_log, settings, path, tenant=tenant) for tenant in tenants]
+        assert [load.result().answers for load in loads] == [2000] * len(tenants)
+    with db.connect(settings) as connection:
+        counts = connection.execute("select tenant_id, count(*) from attempt_log group by 1 order by 1").fetchall()
+    assert counts == [(tenant, 2000) for tenant in tenants]
+
+
+def test_a_log_that_stays_busy_is_loaded_beside_its_reader(
+    settings: Settings, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irt_analytics.ingest.LOCK_TIMEOUT", "50ms")
+    load_log(settings, csv_file(tmp_path, GOOD))
+    assert connection.execute("select count(*) from attempt_log").fetchone() == (1,)
+    load_log(settings, csv_file(tmp_path, GOOD.replace("q1", "q2")))
+    assert answers(settings, "item_id") == [("q2",)]
 
 
 @pytest.mark.parametrize(
