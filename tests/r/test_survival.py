@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,30 @@ def test_statistics_log_is_too_short(settings: Settings) -> None:
     assert "the log covers 47 days, from 2015-10-22 to 2015-12-07" in job["reason"]
     meta = meta_of(settings)
     assert (meta["status"], meta["reason"]) == ("skipped", job["reason"])
+
+
+def test_more_rows_than_the_service_takes_are_a_stated_sample(
+    with_service: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten years of landmarks would be refused by the service night after night; whose rows were left out is stated."""
+    cohort = simulate_returners(300, seed=4, last_day=LAST_DAY)
+    write_log(with_service, cohort.log)
+    context = JobContext("default", LAST_DAY, RunParams(), with_service, db.connect(with_service), JobRecord(), None)
+    with context.connection:
+        rows, scored = fit_survival_churn._load(context, fit_survival_churn._landmarks(context))
+        users = dict(context.connection.execute("select learner, user_id from kpi_learner").fetchall())
+    by_hash = rows.groupby("learner").size()
+    by_hash.index = [md5(users[learner].encode(), usedforsecurity=False).hexdigest() for learner in by_hash.index]
+    up_to = by_hash.sort_index().cumsum()
+    most = int(up_to.iloc[99]) + 1  # the hundredth learner's rows still fit, the next one's do not
+    monkeypatch.setattr(fit_survival_churn, "ROWS_FITTED", most)
+    assert run(with_service, "fit_survival_churn", LAST_DAY) == 0
+    meta = meta_of(with_service)
+    sample = {"learners": 100, "of": len(by_hash), "rows": most - 1, "of_rows": len(rows), "by": "least md5 of user_id"}
+    assert (meta["sampled"], meta["sample"], meta["n_rows"]) == (True, sample, most - 1)
+    left_out = {each["reason"]: each["count"] for each in last_run(with_service)["exclusions"]}
+    assert left_out["learners outside the fitted sample"] == len(by_hash) - 100
+    assert len(rows_of(with_service, "survival_risk")) == len(scored)
 
 
 def test_a_skip_takes_earlier_risks_away(with_service: Settings) -> None:

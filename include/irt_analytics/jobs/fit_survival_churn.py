@@ -25,8 +25,11 @@ HORIZON_DAYS = 14
 COVARIATE_DAYS = 28
 #: Of the log up to as_of: covariates of a first landmark, outcomes to learn from, outcomes to be judged by.
 DAYS_NEEDED = COVARIATE_DAYS + 2 * HORIZON_DAYS
-#: Above this number of learners a random sample of them is fitted; every active learner is scored.
+#: Above this number of learners, or of their rows, a random sample of learners is fitted; every active one is scored.
+#: So many rows are a body of 45 MB (the service takes 256) and a fit in 1.1 GB (of its 2), and what so many learners
+#: have within the default window.
 LEARNERS_FITTED = 50_000
+ROWS_FITTED = 650_000
 #: A normal prior with mean 0 and this precision on each log hazard ratio of a standardised covariate.
 RIDGE = 1.0
 #: From this risk on a learner is flagged: staying away is at least as likely as coming back.
@@ -109,7 +112,13 @@ def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.
         progress.advance(1, "R_t")
         create(context, "survival/create_row", "survival_row")
         progress.advance(1, "rows")
-    fitted = db.read_frame(context.connection, "survival/fitted", as_of=context.as_of, learners_fitted=LEARNERS_FITTED)
+    fitted = db.read_frame(
+        context.connection,
+        "survival/fitted",
+        as_of=context.as_of,
+        learners_fitted=LEARNERS_FITTED,
+        rows_fitted=ROWS_FITTED,
+    )
     scored = db.read_frame(context.connection, "survival/scored", as_of=context.as_of)
     context.record.read("landmark rows", len(fitted))
     context.record.read("learners", len(scored))
@@ -123,17 +132,21 @@ def _values(column: "pd.Series[Any]") -> list[Any]:
 def _save(
     context: JobContext, run_id: str, fitted: pd.DataFrame, scored: pd.DataFrame, result: SurvivalFitResult
 ) -> None:
-    learners = int(fitted["learners"].iloc[0])
-    sampled = learners > LEARNERS_FITTED
-    context.record.exclude(
-        "learners outside the fitted sample", max(0, learners - LEARNERS_FITTED), "all active ones are scored"
-    )
+    learners, of = fitted["learner"].nunique(), int(fitted["learners"].iloc[0])
+    context.record.exclude("learners outside the fitted sample", of - learners, "all active ones are scored")
+    sample = {
+        "learners": learners,
+        "of": of,
+        "rows": len(fitted),
+        "of_rows": int(fitted["rows"].iloc[0]),
+        "by": "least md5 of user_id",
+    }
     meta = {
         "run_id": run_id,
         "status": "success",
         **result.model_dump(include={"horizon_days", "n_learners", "n_landmarks", "n_rows", "n_events", "baseline"}),
-        "sampled": sampled,
-        "sample": {"learners": LEARNERS_FITTED, "of": learners, "by": "least md5 of user_id"} if sampled else None,
+        "sampled": learners < of,
+        "sample": sample if learners < of else None,
         "covariates": records(result.covariates),
         "dropped": records(result.dropped),
         "evaluation": _evaluation(result.evaluation),

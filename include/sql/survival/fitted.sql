@@ -1,6 +1,6 @@
 -- One row a learner and past landmark of the fit. landmark counts days from as_of; time: days from the landmark's end to
--- the next answer, or to the end of as_of where there is none. Above the number of learners given, a random sample of
--- them, the same for the same learners. learners: those there are.
+-- the next answer, or to the end of as_of where there is none. Above the number of learners given, or of rows, a random
+-- sample of learners, the same for the same learners. learners, rows: those there are.
 with past as (
     select *
     from survival_row
@@ -10,10 +10,13 @@ with past as (
 learner as (
     select
         past.learner,
-        row_number() over (order by md5(kpi_learner.user_id), past.learner) as place,
-        count(*) over () as learners
-    from (select distinct learner from past) as past
+        row_number() over by_hash as place,
+        sum(past.rows) over by_hash as rows_up_to,
+        count(*) over () as learners,
+        (sum(past.rows) over ())::bigint as rows
+    from (select learner, count(*) as rows from past group by learner) as past
     join kpi_learner on kpi_learner.learner = past.learner
+    window by_hash as (order by md5(kpi_learner.user_id), past.learner)
 )
 
 select
@@ -29,8 +32,9 @@ select
     past.days_since_last,
     past.answers,
     past.r_t,
-    learner.learners
+    learner.learners,
+    learner.rows
 from past
 join learner on learner.learner = past.learner
-where learner.place <= %(learners_fitted)s
+where learner.place <= %(learners_fitted)s and learner.rows_up_to <= %(rows_fitted)s
 order by past.learner, past.landmark
