@@ -286,7 +286,9 @@ def _show(place: Place, summary: Summary) -> None:
         _echo(f"  {number.name:<22}{number.text}")
     for report in reports:
         _echo(f"  {'report':<22}{report}")
-    _echo(f"  {'all numbers':<22}{place.relative(place.summary)}")
+    none = [number.name for number in summary.numbers[NUMBERS_SHOWN:] if number.value is None]
+    without = f" (none for {', '.join(none)}; it says why)" if none else ""
+    _echo(f"  {'more numbers':<22}{place.relative(place.summary)}{without}")
     _echo(
         "\nnext: open the report;  make up  for Airflow's UI with this run;  make psql  for the tables;\n"
         "      make demo DATA=log.csv  for a log of your own.  PostgreSQL runs on until  make down."

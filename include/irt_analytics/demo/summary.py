@@ -124,11 +124,14 @@ def _reliability(found: dict[str, Any]) -> Number:
 def _growth(found: dict[str, Any]) -> Number:
     if not found["with_growth"]:
         return Number("growth", f"not measurable: {found['growth_reason'] or 'no learner with enough answers'}", None)
+    learners, mean = f"{found['with_growth']:,} learners", found["mean_growth"]
     text = (
-        f"{found['mean_growth']:+.2f} logits in a fortnight over {found['with_growth']:,} learners; "
-        f"{found['growing']:,} grew and {found['declining']:,} declined beyond their error"
+        f"{learners} measured, too few for a mean"
+        if mean is None
+        else f"{mean:+.2f} logits in a fortnight over {learners}"
     )
-    return Number("growth", text, found["mean_growth"])
+    text += f"; {found['growing']:,} grew and {found['declining']:,} declined beyond their error"
+    return Number("growth", text, mean)
 
 
 def _topics(found: dict[str, Any]) -> Number:

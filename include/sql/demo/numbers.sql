@@ -35,7 +35,10 @@ abilities as (
 kpis as (
     select
         count(i_t) filter (where i_t_source <> 'accuracy') as with_growth,
-        max(i_t_m) as mean_growth,
+        -- of fewer learners the mean is assumed, not measured
+        case
+            when count(i_t) filter (where i_t_source <> 'accuracy') >= 20 then max(i_t_m)
+        end as mean_growth,
         count(*) filter (where i_t_lower > 0 and i_t_source <> 'accuracy') as growing,
         count(*) filter (where i_t_upper < 0 and i_t_source <> 'accuracy') as declining,
         mode() within group (order by i_t_reason) as growth_reason,
