@@ -89,11 +89,11 @@ def test_alerts_and_panels_ask_for_figures_that_exist(objects: list[Object], rul
         if described["usage"] != "LABEL"
     }
     known |= set(re.findall(r"\br_service_\w+", (ROOT / "include/r_services/common/R/metrics.R").read_text()))
-    known |= {"airflow_dagrun_failed_count", "up"}
+    known |= {"airflow_dagrun_failed_count", "up", "pg_up"}
     asked = [rule["expr"] for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard(objects)["panels"] for target in panel["targets"]]
     names = {
-        name for text in asked for name in re.findall(r"\b(?:irt|r_service|airflow)_\w+|\bup\b", strings_off(text))
+        name for text in asked for name in re.findall(r"\b(?:irt|r_service|airflow|pg)_\w+|\bup\b", strings_off(text))
     }
     assert names <= known
     assert len(names) > 5
