@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
-from tests.integration.chain import CHAIN, COHORT, NEXT_DAY, TABLES_OF_R, contents, run
+from tests.integration.chain import CHAIN, COHORT, NEXT_DAY, TABLES_OF_R, contents, offences, run
 from tests.r.rservice import TOKEN, RService
 
 from irt_analytics import db
@@ -91,3 +91,4 @@ def test_branches_at_once_and_again_give_the_day_s_numbers(settings: Settings, l
         for job in reversed(BRANCHES):
             assert run(with_services(settings, found), job, NEXT_DAY) == 0, job
     assert contents(settings) == first
+    assert offences(settings, NEXT_DAY) == []
