@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from tests.r.rservice import TOKEN, RService
 
 from irt_analytics import clients
 from irt_analytics.clients.base import Clock, ServiceName, idempotency_key
+from irt_analytics.clients.forecast import ProphetFitRequest, ProphetFitResult
 from irt_analytics.errors import ConfigurationError, Skip, TemporaryError
 
 ROOT = Path(__file__).parents[2]
@@ -178,6 +180,28 @@ def test_sigterm_to_the_job_ends_the_fit_and_all_that_it_started(service: RServi
     wait_until(lambda: not is_asleep(service), "the fit runs on")
     wait_until(lambda: any(event["event"] == "job" for event in service.events()), "no job has ended")
     assert [event["outcome"] for event in service.events() if event["event"] == "job"] == ["cancelled"]
+
+
+def test_a_series_of_every_second_week_is_forecast(require_r: Callable[[str], Path], tmp_path: Path) -> None:
+    """A cohort that learns every other week has no forecast one week ahead to judge: that is null, and no defect."""
+    weeks = [date(2025, 1, 6) + timedelta(weeks=2 * n) for n in range(20)]
+    values = [0.1, 0.3, 0.2, 0.25, 0.15] * 4
+    request = ProphetFitRequest(
+        series=["cohort"] * 20, week=weeks, value=values, se=[0.1] * 20, last_week=weeks[-1], horizon=4, level=0.8,
+        threshold=2.5,
+    )  # fmt: skip
+
+    async def fit(address: clients.ServiceAddress) -> ProphetFitResult:
+        async with clients.RForecastClient(address) as client:
+            return await client.fit_prophet(request)
+
+    command = ["Rscript", "-e", "irtforecast::serve()"]
+    with RService(command, require_r("forecast"), tmp_path / "forecast.log") as service:
+        address = clients.ServiceAddress("forecast", service.url, SecretStr(TOKEN))
+        found = clients.run(lambda: fit(address))
+    assert found.series.mae == [None]
+    assert [coverage is None for coverage in found.calibration.coverage] == [True, False, True, False]
+    assert [week - weeks[-1] for week in found.forecast.week] == [timedelta(weeks=n) for n in range(1, 5)]
 
 
 def is_asleep(service: RService) -> bool:

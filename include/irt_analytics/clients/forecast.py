@@ -135,13 +135,16 @@ class SeriesSummaries(Result):
 
 
 class WidthCalibrations(Result):
-    """A row a series and horizon: half width of the interval in scales of the noise, from `n` past forecasts."""
+    """A row a series and horizon: half width of the interval in scales of the noise, from `n` past forecasts.
+
+    `coverage` is None where fewer than two forecasts could be judged, such as one week ahead of every second week.
+    """
 
     series: list[str]
     horizon: list[int]
     n: list[int]
     factor: list[float]
-    coverage: list[float]
+    coverage: list[float | None]
 
 
 class WeeksForecast(Result):

@@ -128,6 +128,10 @@ forecast_series <- function(rows, last, horizon, level, threshold) {
     summary$reason <- sprintf("constant: %g in each of %d weeks", rows$value[1], nrow(rows))
     return(list(series = summary))
   }
+  if (min(diff(rows$x)) > horizon) {
+    summary$reason <- sprintf("no two weeks lie within %d of each other: no past forecast to learn a width from", horizon)
+    return(list(series = summary))
+  }
   newest <- rows$x[nrow(rows)]
   ahead <- if (is.na(last)) seq_len(horizon) else last - newest + seq_len(horizon)
   judged <- judge_weeks(rows, max(ahead), threshold)
@@ -138,8 +142,8 @@ forecast_series <- function(rows, last, horizon, level, threshold) {
   half <- calibration$quantile[pmin(ahead, horizon)] * origin$shape
   summary$n_withheld <- sum(judged$withheld)
   summary$scale <- judged$scale
-  summary$coverage <- stats::weighted.mean(calibration$coverage, calibration$n, na.rm = TRUE)
-  summary$mae <- mean(abs(past$error[past$horizon == 1]))
+  summary$coverage <- known_mean(calibration$coverage, calibration$n)
+  summary$mae <- known_mean(abs(past$error[past$horizon == 1]))
   list(
     series = summary,
     calibration = data.frame(
@@ -299,6 +303,12 @@ past_forecasts <- function(rows, judged, horizon) {
   past <- do.call(rbind, parts)
   past$size <- abs(past$error / past$shape)
   past
+}
+
+#' Weighted mean of the values known, `NA` where none is.
+known_mean <- function(value, weight = rep(1, length(value))) {
+  known <- !is.na(value)
+  if (any(known)) stats::weighted.mean(value[known], weight[known]) else NA_real_
 }
 
 #' Split-conformal half width at each horizon, in units of a forecast's shape, and how often the width that the other

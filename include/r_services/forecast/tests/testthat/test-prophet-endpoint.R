@@ -30,6 +30,20 @@ test_that("horizon, level and threshold are the ones asked for", {
   expect_equal(other$history$anomaly[judged], abs(unlist(other$history$z[judged])) >= 2)
 })
 
+test_that("weeks may be missing: what was not judged is null", {
+  every_second <- format(as.Date("2025-01-06") + 14 * (0:19))
+  answered <- ask(weekly(week = every_second))
+  expect_equal(answered$errors, list())
+  expect_equal(answered$data$calibration$n == 0, c(TRUE, FALSE, TRUE, FALSE))
+  expect_equal(is.na(answered$data$calibration$coverage), c(TRUE, FALSE, TRUE, FALSE))
+  expect_true(is.na(answered$data$series$mae))
+  expect_false(is.na(answered$data$series$coverage))
+  expect_equal(lengths(answered$data$forecast, use.names = FALSE), rep(4, 6))
+  alone <- ask(weekly(week = every_second, horizon = 1))
+  expect_equal(alone$errors[[1]]$code, "not_enough_data")
+  expect_match(alone$errors[[1]]$detail, "no two weeks lie within 1 of each other")
+})
+
 test_that("fields that are wrong are named", {
   problems <- list(
     value = list(value = rep(0.1, 19)), se = list(se = rep(0.1, 3)),
