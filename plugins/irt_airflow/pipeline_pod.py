@@ -16,7 +16,7 @@ from irt_airflow.profiles import compute_profile
 from irt_airflow.spec import JobSpec
 
 RUNTIMES = ("kubernetes", "process")
-DEFAULT_NAMESPACE = "irt-jobs"
+DEFAULT_NAMESPACE = "seedtest-jobs"  # as helm-values/ has it
 JOB_COMMAND = ("python", "-m", "irt_analytics")
 #: Settings of jobs that are not secret and are the same for every job: passed on from the worker where it has them.
 JOB_SETTINGS = ("ATTEMPT_SOURCE", "REPORT_ENGINE")
@@ -115,18 +115,16 @@ class PipelinePodOperator(BaseOperator):
         """
         try:
             runtime, spec = job_runtime(), self._spec()
-            if self._killed:
-                raise self._killed_error()
             if runtime == "kubernetes":
                 _require_pinned_image(spec.image)
                 from irt_airflow.pod import PodRuntime
 
                 pod = PodRuntime(spec=spec)
-                self._runtime = pod
+                self._let_kill(pod)
                 pod.run(context)
             else:
                 child = ProcessRuntime(spec, self.log)
-                self._runtime = child
+                self._let_kill(child)
                 child.run()
         except AirflowTaskTimeout:
             self.log.error("%s ran longer than its execution_timeout of %s", self.job, self.execution_timeout)
@@ -145,6 +143,12 @@ class PipelinePodOperator(BaseOperator):
         self._killed = True
         if self._runtime is not None:
             self._runtime.kill()
+
+    def _let_kill(self, runtime: _Runtime) -> None:
+        """Let `on_kill` reach the runtime from here on; a signal that came before ends the task now."""
+        self._runtime = runtime
+        if self._killed:
+            raise self._killed_error()
 
     def _killed_error(self) -> AirflowException:
         return AirflowException(f"{self.job} was killed together with its task")

@@ -178,25 +178,20 @@ class PodRuntime(KubernetesPodOperator):
             # Unparsed, for the client logs parsed answers at level DEBUG, and this one repeats the values.
             self.client.create_namespaced_secret(namespace, secret, _preload_content=False)
         except ApiException as error:
-            if error.status == 409 and self._owns_secret(pod):
+            # Airflow's Role may create Secrets and not read them. An adopted pod's is its own: the try that made the
+            # pod made the Secret, or was refused here and deleted the pod.
+            if error.status == 409 and self._adopted:
                 return
             raise AirflowException(
                 f"Secret {namespace}/{name} for the pod's credentials was not created: {error.status} {error.reason}"
             ) from None
 
-    def _owns_secret(self, pod: k8s.V1Pod) -> bool:
-        try:
-            secret = self.client.read_namespaced_secret(pod.metadata.name, pod.metadata.namespace)
-        except ApiException as error:
-            if error.status != 403:
-                raise
-            # Airflow's Role may create Secrets but not read them. Then an adopted pod's Secret is its own: the try
-            # that made the pod made the Secret, or was refused here and deleted the pod.
-            return self._adopted
-        return any(owner.uid == pod.metadata.uid for owner in secret.metadata.owner_references or [])
-
     def _outlive_other_pods(self, namespace: str, context: Context) -> k8s.V1Pod | None:
-        """Return the task's live pod, having waited until its terminating and finished ones are gone."""
+        """Return the task's live pod, having waited until its terminating and finished ones are gone.
+
+        A pod that is still terminating long after its SIGKILL is on a lost node, and may stay for hours. It is left
+        behind: should its job be at work after all, the job's advisory lock keeps the next one out.
+        """
         selector = self._build_find_pod_label_selector(context)
         give_up = time.monotonic() + 2 * GRACE_SECONDS
         announced: set[str] = set()
@@ -214,10 +209,18 @@ class PodRuntime(KubernetesPodOperator):
                         self.process_pod_deletion(pod)
                     self.log.info("Waiting until pod %s of an earlier try is gone", name)
             if time.monotonic() > give_up:
-                raise AirflowException(
-                    f"pod {others[0].metadata.name} of an earlier try is still there after {2 * GRACE_SECONDS} s; "
-                    "its node may be lost"
+                names = ", ".join(pod.metadata.name for pod in others)
+                if not all(pod.metadata.deletion_timestamp for pod in others):
+                    raise AirflowException(
+                        f"pod {names} of an earlier try is still there after {2 * GRACE_SECONDS} s: "
+                        "the API server does not delete it"
+                    )
+                self.log.warning(
+                    "Leaving pod %s of an earlier try behind: still terminating after %s s, its node must be lost",
+                    names,
+                    2 * GRACE_SECONDS,
                 )
+                break
             time.sleep(1)
         if len(live) > 1:
             names = ", ".join(pod.metadata.name for pod in live)
@@ -299,8 +302,10 @@ def start_obstacle(pod: k8s.V1Pod) -> str | None:
 
 
 def _container_end(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
+    """How the job's container ended, None while it has not; a cluster may have put others beside it."""
     statuses = pod.status.container_statuses or []
-    return next((status.state.terminated for status in statuses if status.state.terminated), None)
+    name = KubernetesPodOperator.BASE_CONTAINER_NAME
+    return next((status.state.terminated for status in statuses if status.name == name), None)
 
 
 def _is_finished(pod: k8s.V1Pod) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
-from irt_airflow.pipeline_pod import PipelinePodOperator, _require_pinned_image, job_runtime
+from irt_airflow.pipeline_pod import DEFAULT_NAMESPACE, PipelinePodOperator, _require_pinned_image, job_runtime
 from irt_airflow.pod import JOB_UID, PodRuntime, infrastructure_cause, start_obstacle
 from irt_airflow.profiles import PROFILES, compute_profile
 from irt_airflow.spec import JobSpec
+from irt_analytics.deploy.releases import JOBS_NAMESPACE
 
 SECRET = "postgresql://analyst:correct-horse@db/answers"
 SPEC = JobSpec(
@@ -123,6 +125,81 @@ def test_unknown_profile_is_named_when_the_dag_is_parsed() -> None:
         PipelinePodOperator(job="mirt_calibrate", as_of="2026-01-31", tenant="default", profile="huge")
 
 
+@pytest.mark.parametrize(
+    ("runtime", "place"), [("kubernetes", "irt_airflow.pod"), ("process", "irt_airflow.pipeline_pod")]
+)
+def test_a_task_killed_before_its_job_began_begins_none(
+    runtime: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job would run on beside its retry: nobody tells a runtime that was made after the signal."""
+    operator = PipelinePodOperator(job="probe", as_of="2026-01-31", tenant="default", image="irt-jobs:3.0.0")
+
+    class MadeTooLate:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            operator.on_kill()
+
+        def run(self, *_: Any) -> None:
+            pytest.fail("the job began")
+
+    monkeypatch.setenv("IRT_RUNTIME", runtime)
+    monkeypatch.setattr(f"{place}.{'PodRuntime' if runtime == 'kubernetes' else 'ProcessRuntime'}", MadeTooLate)
+    with pytest.raises(AirflowException, match="probe was killed together with its task"):
+        operator.execute({})
+
+
+def test_jobs_namespace_is_the_one_that_the_values_install() -> None:
+    assert DEFAULT_NAMESPACE == JOBS_NAMESPACE
+
+
+class Cluster:
+    """An API server that has these pods of the task and, as of those of a lost node, never gets rid of one."""
+
+    def __init__(self, *pods: k8s.V1Pod) -> None:
+        self.pods = pods
+
+    def list_namespaced_pod(self, *_: Any, **__: Any) -> k8s.V1PodList:
+        return k8s.V1PodList(items=list(self.pods))
+
+    def delete_namespaced_pod(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def outlived(monkeypatch: pytest.MonkeyPatch, *pods: k8s.V1Pod) -> k8s.V1Pod | None:
+    monkeypatch.setattr("irt_airflow.pod.GRACE_SECONDS", 0)
+    runtime = PodRuntime(spec=SPEC)
+    runtime.client = Cluster(*pods)
+    instance = SimpleNamespace(dag_id="d", task_id="t", map_index=-1, try_number=2)
+    context: Any = {"ti": instance, "run_id": "manual", "dag": SimpleNamespace(parent_dag=None)}
+    return runtime._outlive_other_pods(SPEC.namespace, context)
+
+
+TERMINATING = k8s.V1Pod(
+    metadata=k8s.V1ObjectMeta(name="irt-job-lost", namespace="n", deletion_timestamp=datetime.now(UTC)),
+    status=k8s.V1PodStatus(phase="Running"),
+)
+
+
+def test_pod_of_a_lost_node_does_not_keep_the_next_try_from_starting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays `Terminating` until somebody removes the node; three tries would fail of it in a few minutes."""
+    assert outlived(monkeypatch, TERMINATING) is None
+    assert "Leaving pod irt-job-lost of an earlier try behind" in capsys.readouterr().out
+
+
+def test_pod_of_a_lost_node_does_not_hide_the_one_to_adopt(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="irt-job-live"), status=k8s.V1PodStatus(phase="Running"))
+    assert outlived(monkeypatch, TERMINATING, live) is live
+
+
+def test_pod_that_cannot_be_deleted_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished = k8s.V1Pod(
+        metadata=k8s.V1ObjectMeta(name="irt-job-done", namespace="n"), status=k8s.V1PodStatus(phase="Succeeded")
+    )
+    with pytest.raises(AirflowException, match="pod irt-job-done of an earlier try is still there"):
+        outlived(monkeypatch, finished)
+
+
 def pod_status(**status: Any) -> k8s.V1Pod:
     return k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="irt-job-x"), status=k8s.V1PodStatus(**status))
 
@@ -192,6 +269,15 @@ def test_end_of_a_pod_names_its_cause_and_decides_on_the_retry(
     with pytest.raises(AirflowException, match=f"(?s){message}") as raised:
         PodRuntime(spec=SPEC)._raise_for_pod(pod_status(**status), None)
     assert isinstance(raised.value, AirflowFailException) is not retried
+
+
+def test_end_of_a_container_that_a_cluster_puts_beside_the_job_is_not_the_job_s() -> None:
+    """A mesh's proxy that ends with 1 would make a defect, never tried again, of a job that was to be retried."""
+    (proxy,) = ended(1)
+    proxy.name = "istio-proxy"
+    statuses = [proxy, *ended(75)]
+    with pytest.raises(AirflowException, match="exit code 75, temporary"):
+        PodRuntime(spec=SPEC)._raise_for_pod(pod_status(phase="Failed", container_statuses=statuses), None)
 
 
 def test_pod_that_succeeded_raises_nothing() -> None:
