@@ -12,6 +12,8 @@ from typing import IO, Any, Protocol
 from irt_airflow.exit_codes import TAIL_LINES, raise_for_exit_code
 from irt_airflow.spec import JobSpec
 
+#: How the names of Airflow's own variables begin; they may hold credentials.
+AIRFLOW_S_OWN = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 #: Seconds from SIGTERM to SIGKILL. Airflow kills a task process 5 s after its SIGTERM; the job must be gone by then.
 GRACE_SECONDS = 3.5
@@ -90,9 +92,7 @@ class ProcessRuntime:
 
     def _environment(self) -> dict[str, str]:
         """The worker's variables without Airflow's own, which hold credentials the job has no business with."""
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(AIRFLOW_S_OWN)}
         return {**inherited, "PYTHONUNBUFFERED": "1", **self._spec.environment, **self._spec.credentials}
 
     def _relay(self, output: IO[str]) -> None:

@@ -126,6 +126,7 @@ def test_job_sees_its_credentials_and_none_of_airflow_s(
     runtime: Callable[..., ProcessRuntime], lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_R_IRT", "http://token@r-irt")
+    monkeypatch.setenv("AIRFLOW_VAR_LMS_KEY", "key-of-the-lms")
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow:hunter2@db/airflow")
     runtime("import json, os; print(json.dumps(dict(os.environ)))", DATABASE_URL="postgresql://u:pw@db/x").run()
     (text,) = lines.texts
@@ -134,6 +135,7 @@ def test_job_sees_its_credentials_and_none_of_airflow_s(
     assert environment["IRT_TRY_NUMBER"] == "2"
     assert "hunter2" not in text
     assert "token@r-irt" not in text
+    assert "key-of-the-lms" not in text
 
 
 def test_no_command_line_shows_a_credential(runtime: Callable[..., ProcessRuntime], lines: Lines) -> None:
