@@ -148,7 +148,7 @@ def may(account: str, namespace: str, home: str = AIRFLOW_NAMESPACE) -> dict[str
 
 def test_accounts_may_do_what_the_docs_list_and_no_more(day: Run) -> None:  # noqa: ARG001
     assert may("airflow-scheduler", JOBS_NAMESPACE) == {
-        "pods": {"create", "get", "list", "patch", "delete"},
+        "pods": {"create", "get", "list", "delete"},
         "pods/log": {"get"},
         "events": {"list"},
         "secrets": {"create"},

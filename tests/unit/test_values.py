@@ -82,7 +82,7 @@ def test_what_starts_jobs_may_do_that_and_no_more() -> None:
     """It cannot read a Secret: the credentials of a job that runs beside it stay the job's."""
     found = rules(render("irt-jobs-production-LocalExecutor"), "irt-jobs-launcher")
     assert found == {
-        "pods": {"create", "get", "list", "patch", "delete"},
+        "pods": {"create", "get", "list", "delete"},
         "pods/log": {"get"},
         "events": {"list"},
         "secrets": {"create"},
