@@ -9,7 +9,7 @@ import pytest
 from tests.integration.logs import query, run, write_log
 from tests.prove.survival import Hazard, Returners, auc, scramble_learners, simulate_returners
 from tests.r.conftest import r_status, require_r
-from tests.r.test_survival import LAST_DAY, forecast_service, meta_of, read_log, with_service
+from tests.r.test_survival import LAST_DAY, MATHS_DAY, forecast_service, meta_of, read_log, with_service
 
 from irt_analytics.settings import Settings
 
@@ -63,7 +63,7 @@ def judge(settings: Settings, cohort: Returners, tenant: str) -> dict[str, float
     return found
 
 
-def show(capsys: pytest.CaptureFixture[str], table: pd.DataFrame) -> None:
+def show(capsys: pytest.CaptureFixture[str], table: "pd.DataFrame | pd.Series[Any]") -> None:
     with capsys.disabled():
         print(f"\n{table.round(3).to_string()}")  # noqa: T201
 
@@ -81,6 +81,7 @@ def test_known_hazards_are_found(with_service: Settings, capsys: pytest.CaptureF
     by_hazard = found.groupby("hazard", sort=False)
     show(capsys, by_hazard.mean())
     show(capsys, by_hazard[["slope", "auc_below_true"]].agg(["min", "max"]))
+    show(capsys, (found["slope"] - 1).abs().gt(0.1).groupby(found["hazard"], sort=False).agg(["sum", "size"]))
     assert (found[["absent", "returned"]] >= 1000).all(axis=None)
     assert by_hazard["slope"].mean().between(0.9, 1.1).all()
     assert (found["auc_below_true"].abs() <= 0.02).all()
@@ -128,6 +129,11 @@ def test_maths_log_over_two_school_years(with_service: Settings, capsys: pytest.
     for day in MATHS_DAYS:
         assert run(with_service, "fit_survival_churn", day) == 0
         evaluation = meta_of(with_service)["evaluation"]
+        if day == MATHS_DAY:
+            show(
+                capsys, pd.Series({name: value for name, value in evaluation.items() if isinstance(value, int | float)})
+            )
+            show(capsys, pd.DataFrame(evaluation["compared"]).T)
         own = {name: evaluation[name] for name in ("auc", "auc_lower", "auc_upper", "brier", "calibration_slope")}
         rivals = {
             f"{measure} {name}": rival[measure]
@@ -136,7 +142,10 @@ def test_maths_log_over_two_school_years(with_service: Settings, capsys: pytest.
         }
         rows.append({"as_of": day, "n": evaluation["n_test"], "absent": evaluation["mean_observed"]} | own | rivals)
     table = pd.DataFrame(rows).set_index("as_of")
-    show(capsys, table)
+    show(capsys, table.T)
     means = table.mean()
+    show(capsys, means.to_frame("mean"))
+    less = pd.DataFrame({name: table[name.split()[0]] - table[name] for name in map(str, table) if " " in name})
+    show(capsys, pd.DataFrame({"model less rival": less.mean(), "error": less.sem(), "days above 0": (less > 0).sum()}))
     assert means["auc"] > means["auc inactive_7_days"]
     assert means["brier"] < means["brier inactive_7_days"]
