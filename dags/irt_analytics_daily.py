@@ -78,8 +78,13 @@ PARAMS = {
     "linking": Param(
         "stocking_lord",
         type="string",
-        enum=["stocking_lord", "mean_sigma"],
-        values_display={"stocking_lord": "Stocking-Lord", "mean_sigma": "mean/sigma"},
+        enum=["stocking_lord", "haebara", "mean_sigma", "mean_mean"],
+        values_display={
+            "stocking_lord": "Stocking-Lord",
+            "haebara": "Haebara",
+            "mean_sigma": "mean/sigma",
+            "mean_mean": "mean/mean",
+        },
         title="Linking",
         description="How the anchors carry the published scale over to the new calibration.",
         section="Calibration",

@@ -21,7 +21,9 @@ class RunParams(BaseModel):
 
     model: Model = Field("2PL", description="item response model")
     irt_engine: Literal["native", "mirt"] = Field("native", description="what calibrates: this package, or R mirt")
-    linking: Literal["stocking_lord", "mean_sigma"] = Field("stocking_lord", description="method of the scale link")
+    linking: Literal["stocking_lord", "haebara", "mean_sigma", "mean_mean"] = Field(
+        "stocking_lord", description="method of the scale link"
+    )
     priors: Literal["weak", "none"] = Field("weak", description="weak: a ~ lognormal(0, 0.5)")
     invalid_answers: Literal["missing", "wrong"] = Field(
         "missing", description="how timed-out and rapid answers count as evidence of ability"

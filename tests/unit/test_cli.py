@@ -2,11 +2,13 @@
 
 import importlib
 import sys
+from typing import get_args
 
 import pytest
 
 from irt_analytics import cli
 from irt_analytics.errors import ConfigurationError
+from irt_analytics.irt.linking import LinkMethod
 from irt_analytics.params import RunParams
 
 
@@ -17,6 +19,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     except SystemExit as ended:
         return int(str(ended.code))
     return 0
+
+
+def test_a_run_can_link_by_every_method_of_the_engine() -> None:
+    """A bank linked by Haebara's criterion so far would change its scale by the choice of this tool."""
+    assert set(get_args(RunParams.model_fields["linking"].annotation)) == set(get_args(LinkMethod))
 
 
 @pytest.mark.parametrize("name", sorted(cli.JOBS))
