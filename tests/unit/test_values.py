@@ -10,7 +10,7 @@ import yaml
 from tests.airflow_home import ROOT
 from tests.charts import RELEASES, Object, pods_of, render
 
-from irt_analytics.deploy.images import AIRFLOW, JOBS, R_SERVICES, Built, write_values
+from irt_analytics.deploy.images import AIRFLOW, JOBS, R_SERVICES, BuildError, Built, find_digest, write_values
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, JOBS_NAMESPACE, SERVICES, HelmError, product
 from irt_analytics.errors import ConfigurationError
 
@@ -258,6 +258,23 @@ def test_images_are_named_in_the_values_by_digest_once_they_are_pushed(tmp_path:
     again = read(tmp_path / "airflow.yaml")
     assert (again["defaultAirflowTag"], again["defaultAirflowDigest"]) == ("3.2.0", None), "an old digest wins"
     assert again["jobs"]["image"] == f"{registry}/irt-jobs:3.1.0@{digest}"
+
+
+@pytest.mark.parametrize(
+    ("repository", "listed"),
+    [
+        ("docker.io/school/irt-jobs", "school/irt-jobs"),
+        ("index.docker.io/school/irt-jobs", "school/irt-jobs"),
+        ("docker.io/library/irt-jobs", "irt-jobs"),
+        ("registry.example:5000/irt/irt-jobs", "registry.example:5000/irt/irt-jobs"),
+    ],
+)
+def test_docker_lists_the_digest_of_a_pushed_image_under_a_name_of_its_own(repository: str, listed: str) -> None:
+    """`make images PUSH=1` with docker would end in a traceback once everything is built and pushed."""
+    digest = f"sha256:{'a' * 64}"
+    assert find_digest([f"elsewhere.example/irt-jobs@sha256:{'b' * 64}", f"{listed}@{digest}"], repository) == digest
+    with pytest.raises(BuildError, match="docker knows no digest"):
+        find_digest([f"elsewhere.example/irt-jobs@{digest}"], repository)
 
 
 def read(path: Path) -> dict[str, Any]:

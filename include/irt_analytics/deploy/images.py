@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -179,8 +180,7 @@ class Builder:
         if self.program == "docker":
             self._run("push", tag)
             shown = self._run("image", "inspect", "--format", "{{json .RepoDigests}}", tag)
-            digests = [entry for entry in json.loads(shown) if entry.startswith(f"{built.repository}@")]
-            return Built(built.image, built.registry, built.tag, digests[0].partition("@")[2])
+            return Built(built.image, built.registry, built.tag, find_digest(json.loads(shown), built.repository))
         with tempfile.TemporaryDirectory(prefix="irt-image-") as folder:
             digest = Path(folder) / "digest"
             self._run("push", "--digestfile", str(digest), tag)
@@ -205,6 +205,21 @@ class Builder:
             check=False,
         )
         return described.stdout.strip() if described.returncode == 0 else "unknown"
+
+
+def find_digest(digests: Iterable[str], repository: str) -> str:
+    """Return the digest that a registry gave an image, of the `repository@digest` that docker lists.
+
+    Raises:
+        BuildError: docker knows of none in this repository.
+    """
+    # Docker leaves Docker Hub's host, and its folder `library`, out of the names that it lists.
+    short = re.sub(r"^((index\.)?docker\.io/)?(library/)?", "", repository)
+    found = dict(entry.split("@", 1) for entry in digests)
+    digest = found.get(repository) or found.get(short)
+    if digest is None:
+        raise BuildError(f"docker knows no digest of {repository} after the push, only {', '.join(found) or 'none'}")
+    return digest
 
 
 def _build_go(module: str, folder: Path) -> None:
