@@ -3,9 +3,9 @@
 import base64
 import json
 import secrets
-import socket
 import subprocess
-import time
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from irt_analytics.errors import PipelineError
 
 Json = dict[str, Any]
-FORWARD_SECONDS = 30.0
 
 
 class ClusterError(PipelineError):
@@ -114,26 +113,17 @@ def forwarded(target: str, port: int, namespace: str) -> Iterator[int]:
     """
     command = ["kubectl", "port-forward", "-n", namespace, target, f":{port}", "--address=127.0.0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        # It has a line for every connection, and would stop at a full pipe.
+        drain = threading.Thread(target=deque, args=(process.stdout, 0))
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 5432
+            line = process.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 5432, once it listens there
             if "Forwarding from" not in line:
                 process.kill()
                 raise ClusterError(f"kubectl port-forward {target}: {(line + process.stdout.read()).strip()}")
-            local = int(line.split("->")[0].rpartition(":")[2])
-            _await_port(local)
-            yield local
+            drain.start()
+            yield int(line.split("->")[0].rpartition(":")[2])
         finally:
             process.terminate()
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + FORWARD_SECONDS
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=2):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"port {port} of kubectl port-forward does not answer") from None
-            time.sleep(0.1)
+            if drain.ident is not None:
+                drain.join()

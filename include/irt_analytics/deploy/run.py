@@ -7,17 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import psycopg
-from pydantic import SecretStr
 
-from irt_analytics import db
 from irt_analytics.demo.airflow import DAG_ID, AirflowError, Client, UnreachableError
 from irt_analytics.deploy.cluster import ClusterError, forwarded, read_secret
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE
 from irt_analytics.errors import ConfigurationError
-from irt_analytics.settings import Settings
 
 TENANT = "default"
 POLL_SECONDS = 2.0
@@ -51,12 +48,12 @@ def load(arguments: Sequence[str], say: Callable[[str], None]) -> date:
         local = psycopg.conninfo.make_conninfo(url, hostaddr="127.0.0.1", port=port)
         with psycopg.connect(local) as connection:
             here = _uri(connection)
-        with db.connect(Settings(database_url=SecretStr(here))) as connection:
-            db.migrate(connection)
         environment = {**os.environ, "DATABASE_URL": here}
-        ended = subprocess.run([sys.executable, "-m", "irt_analytics", *arguments], env=environment, check=False)
-        if ended.returncode:
-            raise ClusterError(f"irt_analytics {arguments[0]} ended with exit code {ended.returncode}")
+        today = datetime.now(UTC).date()
+        for command in (("prepare_schema", "--as-of", str(today), "--tenant", TENANT), arguments):
+            ended = subprocess.run([sys.executable, "-m", "irt_analytics", *command], env=environment, check=False)
+            if ended.returncode:
+                raise ClusterError(f"irt_analytics {command[0]} ended with exit code {ended.returncode}")
         with psycopg.connect(here) as connection:
             row = connection.execute(
                 "select max(completed_at) from attempt_log where tenant_id = %s", [TENANT]
