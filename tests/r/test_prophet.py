@@ -22,6 +22,8 @@ SUNDAY = date(2026, 3, 1)
 MONDAY = date(2026, 2, 23)
 TABLES = ("prophet_fit_meta", "prophet_forecast", "prophet_anomalies")
 LEARNERS = [f"u{number:03}" for number in range(60)]
+#: Days before each of the 26 weeks, on which learners were clustered.
+EVES = [MONDAY - timedelta(weeks=back, days=1) for back in range(26)]
 #: Week that stands out, and by how much theta does.
 ODD_WEEK, ODD_BY = MONDAY - timedelta(weeks=4), -1.5
 
@@ -99,14 +101,15 @@ def write(settings: Settings, table: str, rows: pd.DataFrame, tenant: str = "def
         db.copy_frame(connection, table, rows.assign(tenant_id=tenant))
 
 
-def write_segments(settings: Settings, day: date, labels: dict[str, list[str]]) -> None:
+def write_segments(settings: Settings, days: list[date], labels: dict[str, list[str]]) -> None:
     rows = [
         {"user_id": user, "label": label, "cluster": number, "membership": 0.9, "distance": 1.0}
+        | {"as_of": day, "week_start": day - timedelta(days=day.weekday())}
+        for day in days
         for number, (label, users) in enumerate(labels.items())
         for user in users
     ]
-    frame = pd.DataFrame(rows).assign(as_of=day, week_start=day - timedelta(days=day.weekday()), run_id="by hand")
-    write(settings, "user_segments", frame)
+    write(settings, "user_segments", pd.DataFrame(rows).assign(run_id="by hand"))
 
 
 def outcome(settings: Settings, tenant: str = "default") -> dict[str, pd.DataFrame]:
@@ -137,8 +140,8 @@ def test_a_day_writes_forecasts_and_verdicts(with_service: Settings) -> None:
     theta = theta_rows(26)
     write(with_service, "student_week_theta", theta)
     write(with_service, "weekly_kpi", kpi_rows(theta))
-    write_segments(with_service, SUNDAY - timedelta(days=1), {"improving": LEARNERS[:30], "long_rare": LEARNERS[30:39]})
-    write_segments(with_service, SUNDAY, {"of_today": LEARNERS})
+    write_segments(with_service, EVES, {"improving": LEARNERS[:30], "long_rare": LEARNERS[30:39]})
+    write_segments(with_service, [SUNDAY], {"of_today": LEARNERS})
     assert run(with_service, "forecast_prophet", SUNDAY) == 0
     written = outcome(with_service)
     (meta,) = written["prophet_fit_meta"].to_dict("records")
@@ -252,7 +255,7 @@ def test_holidays_and_stale_series(with_service: Settings) -> None:
         for user, week in theta.loc[stale, ["user_id", "week_start"]].itertuples(index=False):
             connection.execute("delete from student_week_theta where user_id = %s and week_start = %s", (user, week))
         connection.commit()
-    write_segments(with_service, SUNDAY - timedelta(days=1), {"gone": gone})
+    write_segments(with_service, EVES, {"gone": gone})
     assert run(with_service, "forecast_prophet", SUNDAY) == 0
     written = outcome(with_service)
     series: dict[str, Any] = {each["name"]: each for each in written["prophet_fit_meta"]["series"][0]}

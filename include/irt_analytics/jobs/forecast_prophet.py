@@ -1,8 +1,9 @@
 """Where the cohort and its segments are heading: forecasts of weekly ability and growth, and weeks that stand out.
 
 A series is a week's mean theta, from that week's own answers, or its mean I_t. It ends with the last complete week, so
-that a day's run and the next agree on it. r-forecast-plumber forecasts the four weeks after and judges each past week
-by its forecast from the weeks before.
+that a day's run and the next agree on it. A segment's week is that of the learners who were in it before the week
+began: by a later clustering, the series of "improving" would end high by construction. r-forecast-plumber forecasts the
+four weeks after and judges each past week by its forecast from the weeks before.
 """
 
 from datetime import date, timedelta

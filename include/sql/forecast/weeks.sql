@@ -1,6 +1,7 @@
 -- One row a series, metric and complete week: the weekly value, its standard error and the learners behind it. Series
--- are the cohort, and each segment of the newest clustering before the day; weeks of fewer than min_learners learners
--- are left out.
+-- are the cohort and each segment; weeks of fewer than min_learners learners are left out.
+-- A segment's learners in a week are those of the newest clustering of the four weeks before it: one that saw the week
+-- would have chosen them by the growth and the habits that the week is to show.
 -- theta: random-effects mean of theta from the week's own answers, over learners with min_answers of them.
 -- i_t: mean of I_t, over numeric, so that the order of rows changes no bit; growth in theta only, for growth in accuracy
 -- is another scale. Its standard error is that of the random-effects mean of the raw growths: I_t itself is shrunk.
@@ -35,42 +36,57 @@ week_kpi as (
     order by user_id, week_start, (as_of < week_start + 6), reconstructed, as_of desc
 ),
 
-newest_segment as (
+clustering as materialized (
     select
-        user_id,
-        label
-    from user_segments
+        week.week_start::date as week_start,
+        newest.as_of
+    from generate_series(
+        %(first_week)s::date::timestamp, %(last_week)s::date::timestamp, interval '7 days'
+    ) as week (week_start)
+    cross join lateral (
+        select max(as_of) as as_of
+        from user_segments
+        where
+            tenant_id = %(tenant_id)s
+            and as_of >= week.week_start::date - 28
+            and as_of < week.week_start::date
+    ) as newest
+),
+
+member as (
+    select
+        clustering.week_start,
+        user_segments.user_id,
+        user_segments.label
+    from clustering
+    join user_segments on user_segments.as_of = clustering.as_of
     where
-        tenant_id = %(tenant_id)s
-        and as_of = (
-            select max(as_of)
-            from user_segments
-            where tenant_id = %(tenant_id)s and as_of >= %(first_week)s and as_of < %(as_of)s
-        )
+        user_segments.tenant_id = %(tenant_id)s
+        and user_segments.as_of between %(first_week)s::date - 28 and %(last_week)s
 ),
 
 theta as (
     select
-        newest_segment.label,
+        member.label,
         week_theta.user_id,
         week_theta.week_start,
         week_theta.y,
         week_theta.v
     from week_theta
-    left join newest_segment using (user_id)
+    left join member using (user_id, week_start)
     where week_theta.n >= %(min_answers)s and week_theta.v is not null
 ),
 
 growth as (
     select
-        newest_segment.label,
+        member.label,
         week_kpi.user_id,
         week_kpi.week_start,
         week_kpi.i_t::numeric as i_t,
         week_kpi.i_t_raw as y,
         week_kpi.i_t_se ^ 2 as v
     from week_kpi
-    left join newest_segment using (user_id)
+    left join member using (user_id, week_start)
     where week_kpi.i_t is not null and week_kpi.i_t_source = 'theta'
 ),
 
