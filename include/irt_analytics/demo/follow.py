@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -35,12 +36,10 @@ def follow(airflow: Airflow, client: Client, run_id: str) -> Outcome:
         AirflowError: the run failed; shows the last log lines of each failed task and where its log is.
     """
     console = Console(stderr=True)
-    reported: dict[tuple[str, int], str] = {}
+    told = Told(lambda text: print(f"  {text}", flush=True))  # noqa: T201
     with console.status("waiting for the scheduler") if console.is_terminal else nullcontext() as status:
         while True:
-            state, tasks = client.run_state(run_id), client.tasks(run_id)
-            for task in sorted(tasks, key=lambda task: (task["end_date"] or "9", task["task_id"])):
-                _report(task, reported)
+            state, tasks = told.look(client, run_id)
             if status is not None:
                 running = [task["task_id"] for task in tasks if task["state"] == "running"]
                 status.update(", ".join(running) or "waiting for the scheduler")
@@ -54,19 +53,37 @@ def follow(airflow: Airflow, client: Client, run_id: str) -> Outcome:
         raise AirflowError(
             "\n".join([_last_words(airflow, run_id, task) for task in failed] or [f"run {run_id} failed"])
         )
+    return Outcome(run_id, seconds_of(tasks))
+
+
+def seconds_of(tasks: Iterable[Json]) -> dict[str, float]:
+    """Return the seconds of each task that has ended, in the order of their ends."""
     ended = sorted((task for task in tasks if task["duration"] is not None), key=lambda task: task["end_date"])
-    return Outcome(run_id, {task["task_id"]: round(task["duration"], 1) for task in ended})
+    return {task["task_id"]: round(task["duration"], 1) for task in ended}
 
 
-def _report(task: Json, reported: dict[tuple[str, int], str]) -> None:
-    """Print a line for a try that has ended and was not reported yet."""
-    state = task["state"]
-    key = (task["task_id"], task["try_number"])
-    if state not in ENDED | {"up_for_retry"} or reported.get(key) == state:
-        return
-    reported[key] = state
-    seconds = "" if task["duration"] is None else f"{task['duration']:6.1f} s"
-    print(f"  {task['task_id']:<24}{seconds:>8}  {STATE_WORDS.get(state, state)}".rstrip(), flush=True)  # noqa: T201
+@dataclass(frozen=True)
+class Told:
+    """What a person was told of a run so far, a line for each try that has ended."""
+
+    say: Callable[[str], None]
+    states: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def look(self, client: Client, run_id: str) -> tuple[str, list[Json]]:
+        """Tell of what has ended since the last look; returns the run's state and its tasks."""
+        state, tasks = client.run_state(run_id), client.tasks(run_id)
+        for task in sorted(tasks, key=lambda task: (task["end_date"] or "9", task["task_id"])):
+            self._tell(task)
+        return state, tasks
+
+    def _tell(self, task: Json) -> None:
+        state = task["state"]
+        key = (task["task_id"], task["try_number"])
+        if state not in ENDED | {"up_for_retry"} or self.states.get(key) == state:
+            return
+        self.states[key] = state
+        seconds = "" if task["duration"] is None else f"{task['duration']:6.1f} s"
+        self.say(f"{task['task_id']:<24}{seconds:>8}  {STATE_WORDS.get(state, state)}".rstrip())
 
 
 def _last_words(airflow: Airflow, run_id: str, task: Json) -> str:

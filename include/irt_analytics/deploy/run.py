@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import psycopg
 
-from irt_analytics.demo.airflow import DAG_ID, AirflowError, Client, UnreachableError
+from irt_analytics.demo.airflow import DAG_ID, AirflowError, Client, Json, UnreachableError
+from irt_analytics.demo.follow import Told, seconds_of
 from irt_analytics.deploy.cluster import ClusterError, forwarded, read_secret
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE
 from irt_analytics.errors import ConfigurationError
@@ -82,22 +83,11 @@ def run_day(day: date, conf: Mapping[str, str], say: Callable[[str], None]) -> R
         client.pause(False)
         run_id = client.trigger({"as_of": day.isoformat(), "tenant": TENANT, **conf})
     say(f"run {run_id} for {day}")
-    progress = _Progress(say)
-    give_up = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            with _airflow(password) as client:
-                seconds = _follow(client, run_id, progress)
-                break
-        except (UnreachableError, ClusterError):
-            # the API server's pod was replaced, and the way to it with it; the run goes on without
-            if progress.heard:
-                give_up = time.monotonic() + READY_SECONDS
-            progress.heard = False
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(POLL_SECONDS)
-    return Run(run_id, seconds, reports(day))
+    state, tasks = _follow(password, run_id, say)
+    if state == "failed":
+        failed = ", ".join(task["task_id"] for task in tasks if task["state"] == "failed")
+        raise AirflowError(f"run {run_id} failed in {failed}; their logs are in Airflow's UI")
+    return Run(run_id, seconds_of(tasks), reports(day))
 
 
 def reports(day: date) -> dict[str, str]:
@@ -149,31 +139,20 @@ def _airflow(password: str) -> Iterator[Client]:
         yield client
 
 
-@dataclass
-class _Progress:
-    """What a person was told of a run so far, and whether Airflow has answered since the last silence."""
-
-    say: Callable[[str], None]
-    told: set[tuple[str, int, str]] = field(default_factory=set)
-    heard: bool = False
-
-
-def _follow(client: Client, run_id: str, progress: _Progress) -> dict[str, float]:
-    """Tell of each task as it ends; returns seconds a task."""
-    told, say = progress.told, progress.say
+def _follow(password: str, run_id: str, say: Callable[[str], None]) -> tuple[str, list[Json]]:
+    """Tell of each task as it ends; returns the run's last state and its tasks."""
+    told, give_up = Told(say), time.monotonic() + READY_SECONDS
     while True:
-        state, tasks = client.run_state(run_id), client.tasks(run_id)
-        progress.heard = True
-        for task in tasks:
-            key = (task["task_id"], task["try_number"], task["state"])
-            if key not in told and task["state"] in ("success", "failed", "up_for_retry", "upstream_failed", "skipped"):
-                told.add(key)
-                seconds = "" if task["duration"] is None else f"{task['duration']:.1f} s"
-                say(f"{task['task_id']:<24}{seconds:>9}  {task['state']}")
-        if state in ("success", "failed"):
-            break
-        time.sleep(POLL_SECONDS)
-    if state == "failed":
-        failed = ", ".join(task["task_id"] for task in tasks if task["state"] == "failed")
-        raise AirflowError(f"run {run_id} failed in {failed}; their logs are in Airflow's UI")
-    return {task["task_id"]: task["duration"] for task in tasks if task["duration"] is not None}
+        try:
+            with _airflow(password) as client:
+                while True:
+                    state, tasks = told.look(client, run_id)
+                    if state in ("success", "failed"):
+                        return state, tasks
+                    give_up = time.monotonic() + READY_SECONDS
+                    time.sleep(POLL_SECONDS)
+        except (UnreachableError, ClusterError):
+            # the API server's pod was replaced, and the way to it with it; the run goes on without
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(POLL_SECONDS)
