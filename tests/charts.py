@@ -12,10 +12,9 @@ from tests.airflow_home import ROOT
 
 from irt_analytics.deploy.releases import (
     AIRFLOW_CHART,
+    AIRFLOW_NAMESPACE,
     APPLICATION_CHART,
-    CREDENTIALS,
     EXECUTORS,
-    MONITORING,
     OVERLAYS,
     TRIAL_DATABASE,
     TRIAL_STORE,
@@ -26,6 +25,18 @@ from irt_analytics.deploy.releases import (
 
 CHARTS = ROOT.parent / "shared" / "charts"
 Object = dict[str, Any]
+
+#: What docs/kubernetes.md installs by hand: an installation of its own has it, a trial has not.
+CREDENTIALS = Release("irt-credentials", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("external-secrets",))
+MONITORING = (
+    Release(
+        "irt-database-exporter",
+        APPLICATION_CHART,
+        AIRFLOW_NAMESPACE,
+        ("database-exporter", "images/database-exporter"),
+    ),
+    Release("irt-monitoring", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("monitoring",)),
+)
 
 #: What a store of this name needs to be told; no value of it is secret.
 GCP = ("gcp.project=p", "gcp.clusterName=c", "gcp.clusterLocation=l", "reportStore.extra.url=gs://bucket/weekly")

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from kubernetes import client
 from tests.airflow_home import ROOT
-from tests.charts import Object, need_charts, pods_of, render
+from tests.charts import CREDENTIALS, Object, need_charts, pods_of, render
 from tests.k8s.conftest import CLUSTER, Cluster
 
-from irt_analytics.deploy.releases import CREDENTIALS, helm
+from irt_analytics.deploy.releases import helm
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -126,16 +126,6 @@ def product(
 
 TRIAL_DATABASE = Release("irt-postgres", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("trial/postgres", "images/postgres"))
 TRIAL_STORE = Release("irt-s3", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("trial/s3", "images/s3"))
-CREDENTIALS = Release("irt-credentials", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("external-secrets",))
-MONITORING = (
-    Release(
-        "irt-database-exporter",
-        APPLICATION_CHART,
-        AIRFLOW_NAMESPACE,
-        ("database-exporter", "images/database-exporter"),
-    ),
-    Release("irt-monitoring", APPLICATION_CHART, AIRFLOW_NAMESPACE, ("monitoring",)),
-)
 
 
 def helm(*arguments: str, capture: bool = True) -> str:
