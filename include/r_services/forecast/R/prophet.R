@@ -129,7 +129,7 @@ forecast_series <- function(rows, last, horizon, level, threshold) {
     return(list(series = summary))
   }
   if (min(diff(rows$x)) > horizon) {
-    summary$reason <- sprintf("no two weeks lie within %d of each other: no past forecast to learn a width from", horizon)
+    summary$reason <- sprintf("no two weeks lie within %d of each other: nothing to learn widths from", horizon)
     return(list(series = summary))
   }
   newest <- rows$x[nrow(rows)]
