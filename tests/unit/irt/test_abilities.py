@@ -1,5 +1,6 @@
 """Abilities of learners: definitions checked by independent sums, and learners at the edges of the data."""
 
+from itertools import product
 from typing import Any, get_args
 
 import numpy as np
@@ -112,6 +113,37 @@ def test_wle_solves_warms_equation(bank: pd.DataFrame, answers: list[int]) -> No
     root = brentq(equation, own["theta"] - 0.3, own["theta"] + 0.3)
     assert own["theta"] == pytest.approx(root, abs=1e-4)
     assert own["se"] == pytest.approx(information(bank, own["theta"]) ** -0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["WLE", "MAP"])
+def test_few_answers_with_guessing_end_at_the_root(method: AbilityMethod) -> None:
+    """All 32 patterns of five 3PL items: one learner in fifty would be up to half a logit off, and growth with them."""
+    rng, banks, n, c = np.random.default_rng(7), 120, 5, 0.2
+    a, b = rng.lognormal(0, 0.5, (banks, n)), rng.normal(0, 1, (banks, n))
+    patterns = np.array(list(product([0, 1], repeat=n)))
+    items = pd.DataFrame({"item_id": np.arange(banks * n), "a": a.ravel(), "b": b.ravel(), "c": c})
+    item = np.arange(banks * n).reshape(banks, 1, n).repeat(len(patterns), axis=1)
+    learner = np.arange(banks * len(patterns)).repeat(n)
+    responses = Responses.from_long(learner, item.ravel(), np.tile(patterns.ravel(), banks))
+    own = estimate_abilities(responses, items, method=method, prior=(0.0, 3.0))["theta"].to_numpy()
+
+    def equation(theta: NDArray[np.float64], a: Any, b: Any, x: Any) -> NDArray[np.float64]:
+        s = 1 / (1 + np.exp(-a * (theta[..., None] - b)))
+        p, first = c + (1 - c) * s, a * (1 - c) * s * (1 - s)
+        weight, second = a * s / p, a * (1 - 2 * s) * first  # weight: P' / (P Q)
+        score = (weight * (x - p)).sum(axis=-1)
+        if method == "MAP":
+            return np.asarray(score - theta / 9.0)
+        return np.asarray(score + (weight * second).sum(axis=-1) / (2 * (weight * first).sum(axis=-1)))
+
+    grid = np.linspace(-12, 12, 961)
+    off = []
+    for (bank, row), theta in zip(product(range(banks), range(len(patterns))), own, strict=True):
+        known = a[bank], b[bank], patterns[row]
+        falls = np.flatnonzero(np.diff(np.sign(equation(grid, *known))) < 0)
+        roots = [brentq(lambda t: float(equation(np.array(t), *known)), grid[i], grid[i + 1]) for i in falls]  # noqa: B023
+        off.append(np.abs(np.array(roots) - theta).min())
+    assert np.max(off) < 1e-8
 
 
 def test_wle_of_a_single_answer_by_hand() -> None:

@@ -104,6 +104,24 @@ def best_start(
 
 
 @kernel
+def advance(x: float, step: float, low: float, high: float, before: float, reach: float) -> tuple[float, float, float]:
+    """Take a step towards a root between low and high that steps which do not halve would circle or creep up to.
+
+    They do where guessing is possible: the equation is steeper or flatter there than the curvature used says. They give
+    way to bisection, and to steps that double until both ends are known.
+
+    Returns:
+        Where to go, the length of this step, and that of the last doubling one.
+    """
+    if abs(step) <= 0.5 * before and low < x + step < high:
+        return x + step, abs(step), reach
+    if high - low == inf:
+        reach = min(2.0 * max(reach, abs(step)), LARGEST_STEP)
+        return x + (reach if step > 0.0 else -reach), reach, reach
+    return 0.5 * (low + high), 0.5 * (high - low), reach
+
+
+@kernel
 def maximum_a_posteriori(
     first: int,
     last: int,
@@ -127,6 +145,7 @@ def maximum_a_posteriori(
         if several_modes:
             x = best_start(x - 4.0 * sd[i], x + 4.0 * sd[i], 17, mean[i], precision, row, a, d, c, active)
         low, high = -inf, inf
+        before, reach = inf, STEP_TOLERANCE
         for _ in range(MAXIMUM_STEPS):
             score, observed, information, _ = score_and_information(x, row, a, d, c, active)
             slope = score - precision * (x - mean[i])
@@ -138,7 +157,7 @@ def maximum_a_posteriori(
             step = min(max(slope / curvature, -LARGEST_STEP), LARGEST_STEP)
             if abs(step) < STEP_TOLERANCE:
                 break
-            x = x + step if low < x + step < high else 0.5 * (low + high)
+            x, before, reach = advance(x, step, low, high, before, reach)
         _, observed, _, _ = score_and_information(x, row, a, d, c, active)
         theta[i] = x
         se[i] = 1.0 / sqrt(observed + precision)
@@ -166,6 +185,7 @@ def weighted_likelihood(
         if several_modes:
             x = best_start(-6.0, 6.0, 25, 0.0, 0.0, row, a, d, c, active)
         low, high = -inf, inf
+        before, reach = inf, STEP_TOLERANCE
         information = 0.0
         for _ in range(MAXIMUM_STEPS):
             score, _, information, bias = score_and_information(x, row, a, d, c, active)
@@ -179,7 +199,7 @@ def weighted_likelihood(
             step = min(max(slope / information, -LARGEST_STEP), LARGEST_STEP)
             if abs(step) < STEP_TOLERANCE:
                 break
-            x = x + step if low < x + step < high else 0.5 * (low + high)
+            x, before, reach = advance(x, step, low, high, before, reach)
         _, _, information, _ = score_and_information(x, row, a, d, c, active)
         if information > 0.0:
             theta[i] = x
