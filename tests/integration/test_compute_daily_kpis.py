@@ -168,6 +168,21 @@ def test_interval_of_activity_worked_out_by_hand(settings: Settings) -> None:
     assert found["a_t"] - found["a_t_lower"] == pytest.approx(half_width)
 
 
+def test_activity_of_one_session_has_no_interval(settings: Settings) -> None:
+    """The spread of a single gap, length or count of hints is unknown, not zero: a narrow interval would be made up."""
+    write_answers(settings, two_sessions("once", named=True)[2:])
+    one_length = two_sessions("one length", named=True)
+    del one_length[0]
+    one_hint = two_sessions("one hint", named=True)
+    one_hint[0]["hints"] = 1
+    write_answers(settings, one_length + one_hint)
+    run(settings, SUNDAY)
+    for learner, n in (("once", 1), ("one length", 2), ("one hint", 2)):
+        found = row(settings, learner)
+        assert (found["a_t_n"], found["a_t_lower"], found["a_t_upper"]) == (n, None, None), learner
+        assert 0 < found["a_t"] < 1, learner
+
+
 def test_a_pause_of_half_an_hour_is_within_a_session_and_a_longer_one_is_not(settings: Settings) -> None:
     day = date(2026, 2, 27)
     write_answers(

@@ -2,7 +2,8 @@
 --
 -- Sums run over integers (milliseconds, hints), so that the order of rows changes no bit. Each term's variance is that
 -- of its input taken as a sample of the learner's habits: sessions Poisson, mean gap and hints per attempt by their
--- sample variance, median duration by order statistics (McKean and Schrader, 1984); a term at its limit has none.
+-- sample variance, median duration by order statistics (McKean and Schrader, 1984); a term at its limit has none. One
+-- session, one duration or one answer with hints recorded says nothing of its variance: then the interval is null.
 create temporary table kpi_a_t on commit drop as
 with window_day as (
     select
@@ -69,19 +70,21 @@ inputs as (
         bool_or(derived) as some_derived,
         bool_and(derived) as all_derived,
         avg(gap_ms) / 86400000 as mean_gap,
-        coalesce(var_samp(gap_ms), 0) / 86400000.0 ^ 2 / count(*) as mean_gap_variance,
+        var_samp(gap_ms) / 86400000.0 ^ 2 / count(*) as mean_gap_variance,
         sum(hint_answers) as hint_answers,
         sum(hints) / nullif(sum(hint_answers), 0) as mean_hints,
         greatest(
             0, sum(squared_hints) - sum(hints) ^ 2 / nullif(sum(hint_answers), 0)
         ) / nullif(sum(hint_answers) * (sum(hint_answers) - 1), 0) as mean_hints_variance,
         percentile_cont(0.5) within group (order by duration_ms) / 1000 as median_seconds,
-        (
-            (
-                max(duration_ms) filter (where duration_rank = durations - low_rank + 1)
-                - max(duration_ms) filter (where duration_rank = low_rank)
-            ) / (2000 * %(z)s)
-        ) ^ 2 as median_seconds_variance
+        case when count(duration_ms) > 1
+            then (
+                (
+                    max(duration_ms) filter (where duration_rank = durations - low_rank + 1)
+                    - max(duration_ms) filter (where duration_rank = low_rank)
+                ) / (2000 * %(z)s)
+            ) ^ 2
+        end as median_seconds_variance
     from ranked
     group by week_start, learner
 ),
@@ -104,9 +107,12 @@ weighed as (
         0.35 * sessions_term + 0.25 * mean_gap_term + coalesce(0.20 * hints_term, 0) + coalesce(0.20 * seconds_term, 0)
             as value,
         case when sessions_term < 1 then (0.35 / 28) ^ 2 * n else 0 end
-        + case when mean_gap_term > 0 then (0.25 / 7) ^ 2 * mean_gap_variance else 0 end
-        + case when hints_term > 0 and hint_answers > 1 then (0.20 / 3) ^ 2 * mean_hints_variance else 0 end
-        + case when seconds_term < 1 then (0.20 / 900) ^ 2 * median_seconds_variance else 0 end
+        + (mean_gap_term > 0)::int * (0.25 / 7) ^ 2 * mean_gap_variance
+        + case when hints_term is null then 0 else (hints_term > 0)::int * (0.20 / 3) ^ 2 * mean_hints_variance end
+        + case
+            when seconds_term is null then 0
+            else (seconds_term < 1)::int * (0.20 / 900) ^ 2 * median_seconds_variance
+        end
             as variance
     from terms
 )
@@ -116,8 +122,8 @@ select
     week_start,
     n,
     (value / weight)::float8 as value,
-    greatest(0, (value - %(z)s * sqrt(variance)) / weight)::float8 as lower,
-    least(1, (value + %(z)s * sqrt(variance)) / weight)::float8 as upper,
+    case when variance is not null then greatest(0, (value - %(z)s * sqrt(variance)) / weight)::float8 end as lower,
+    case when variance is not null then least(1, (value + %(z)s * sqrt(variance)) / weight)::float8 end as upper,
     case
         when all_derived then 'derived sessions'
         when some_derived then 'recorded and derived sessions'
