@@ -33,7 +33,8 @@ class Design:
         n_items: items of the bank.
         answers_each: different items that every learner answers.
         seed: of the bank and all answers.
-        weak_unit: unit of the weak priors in the second cohort (1 in the first); None: no priors.
+        weak: whether items have the weak priors.
+        weak_unit: their unit; None: estimated.
     """
 
     model: Literal["2PL", "Rasch"]
@@ -42,6 +43,7 @@ class Design:
     n_items: int
     answers_each: int
     seed: int
+    weak: bool = False
     weak_unit: float | None = None
 
 
@@ -111,9 +113,7 @@ def run(design: Design) -> Replications:
         for cohort, (A, B) in enumerate([(1.0, 0.0), (PLANTED_A, PLANTED_B)], start=1):
             standard = rng.normal(0.0, 1.0, design.n_students)
             responses = Responses.from_long(*_answers(A * standard + B, bank, design.answers_each, rng))
-            weak: dict[str, Any] = {}
-            if design.weak_unit is not None:
-                weak = {"priors": "weak", "weak_unit": design.weak_unit if cohort == 2 else 1.0}
+            weak: dict[str, Any] = {"priors": "weak", "weak_unit": design.weak_unit} if design.weak else {}
             fit = calibrate(responses, model=design.model, **weak)
             if not fit.converged:
                 raise AssertionError(f"replication {replication}, cohort {cohort} did not converge")

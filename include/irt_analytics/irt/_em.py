@@ -59,6 +59,7 @@ class Parameterisation:
         free_mean: which groups' means are, shape (n_groups,).
         free_sd: which groups' sds are.
         priors: of every item, as `Priors.as_vector` gives them, shape (n_items, 8).
+        floating: whether the unit of the slopes that the priors of a are meant for is estimated with the slopes.
     """
 
     free: Flags
@@ -66,6 +67,27 @@ class Parameterisation:
     free_mean: Flags
     free_sd: Flags
     priors: Floats
+    floating: bool = False
+
+    def log_unit(self, slopes: Floats) -> float:
+        """Log of the unit at which the priors of a as a whole pull these slopes neither up nor down (0: not floating).
+
+        It maximises the density of a / unit under the priors; the likelihood does not depend on it.
+        """
+        own = self.estimated & ~np.isnan(self.priors[:, 0])
+        if not (self.floating and self.free[0] and own.any()):
+            return 0.0
+        precision = self.priors[own, 1] ** -2.0
+        return float((precision * (np.log(slopes[own]) - self.priors[own, 0]) + 1.0).sum() / precision.sum())
+
+    def priors_at(self, slopes: Floats) -> Floats:
+        """`priors` on the unit of these slopes."""
+        shift = self.log_unit(slopes)
+        if not shift:
+            return self.priors
+        moved = self.priors.copy()
+        moved[:, 0] += shift
+        return moved
 
     @property
     def n_parameters(self) -> int:
@@ -210,10 +232,12 @@ class Estimation:
                 at_bound |= (values <= lower) | (values >= upper)
         return at_bound & self.parameterisation.estimated
 
-    def log_prior(self, items: ItemParameters) -> float:
-        """Log-density of the estimated items under their priors, up to a constant."""
-        free, estimated = self.parameterisation.free, self.parameterisation.estimated
-        return kernels.total_log_prior(items.a, items.d, items.g, self.parameterisation.priors, free, estimated)
+    def log_prior(self, items: ItemParameters, priors: Floats) -> float:
+        """Log-density of the estimated items (slopes in their unit) under these priors, up to a constant."""
+        parameters = self.parameterisation
+        free, estimated = parameters.free, parameters.estimated
+        of_unit = parameters.log_unit(items.a) * int((estimated & ~np.isnan(priors[:, 0])).sum())
+        return kernels.total_log_prior(items.a, items.d, items.g, priors, free, estimated) + of_unit
 
     def _em_step(
         self, items: ItemParameters, latent: Latent, theta: Floats, blocks: NDArray[np.int64] | None
@@ -222,7 +246,8 @@ class Estimation:
         parameters = self.parameterisation
         log_prior = normal_log_weights(theta, latent.mean, latent.sd)
         self._expectation = expectation = self.blocks.expectation(items, theta, log_prior, blocks)
-        value = expectation.log_likelihood + self.log_prior(items)
+        priors = parameters.priors_at(items.a)
+        value = expectation.log_likelihood + self.log_prior(items, priors)
         moved = replace(items, a=items.a.copy(), d=items.d.copy(), g=items.g.copy())
         self._run(
             kernels.maximise_items,
@@ -231,7 +256,7 @@ class Estimation:
             theta,
             parameters.free,
             parameters.estimated,
-            parameters.priors,
+            priors,
             self._bounds,
             moved.a,
             moved.d,

@@ -124,7 +124,7 @@ class _Information:
             items.g,
             parameters.estimated,
             parameters.free,
-            parameters.priors,
+            parameters.priors_at(items.a),
             information,
         )
         return information
@@ -199,12 +199,25 @@ class _Information:
         information = -self._score_covariance(of_items=True)
         _add_blocks(information, self.item_rows, self._complete_items())
         _add_blocks(information, group_rows, self._complete_groups())
+        self._count_unit(information)
         covariance = inverse(information, self._run)
         if covariance is None:
             return ErrorCovariance("none", self.item_rows, np.full((n_rows, n_rows), np.nan), self._no_groups())
         groups = self._group_variances(np.diagonal(covariance), group_rows)
         _transform(covariance, self.item_rows, self._jacobian())
         return ErrorCovariance("full", self.item_rows, covariance[:n_item_rows, :n_item_rows], groups)
+
+    def _count_unit(self, information: Floats) -> None:
+        """Take out of the slopes' information what goes into the unit of their priors, where it is estimated too."""
+        parameters = self.estimation.parameterisation
+        slope = self.item_rows[:, 0]
+        own = (slope >= 0) & ~np.isnan(parameters.priors[:, 0])
+        if not (parameters.floating and own.any()):
+            return
+        precision = parameters.priors[own, 1] ** -2.0
+        of_unit = np.zeros(len(information))
+        of_unit[slope[own]] = precision / self.estimation.items.a[own]
+        information -= np.outer(of_unit, of_unit) / precision.sum()
 
     def _block_diagonal(self) -> ErrorCovariance:
         information = self._complete_items() - self._item_score_covariance()

@@ -61,8 +61,9 @@ class Calibration:
             is fixed), n_responses, p_value (share of right answers). `items.attrs` carries the model, latent_mean and
             latent_sd, which `estimate_abilities` takes as its prior.
         model: "Rasch", "2PL" or "3PL".
-        priors: priors of the estimated item parameters.
+        priors: priors of the estimated item parameters, on the scale of this calibration.
         priors_of_few: those of the items with fewer answers than `weak_below`.
+        weak_unit: unit of the slopes that the weak priors are meant for; see `calibrate`.
         quadrature: grid of abilities at the end.
         log_likelihood: marginal log-likelihood of the answers in nats, without the density of the priors.
         converged: whether the distance to the maximum fell under the tolerance.
@@ -85,6 +86,7 @@ class Calibration:
     model: Model
     priors: Priors
     priors_of_few: Priors
+    weak_unit: float
     quadrature: Quadrature
     log_likelihood: float
     converged: bool
@@ -154,7 +156,7 @@ def calibrate(
     *,
     priors: Priors | Literal["weak"] | None = None,
     weak_below: int = 0,
-    weak_unit: float = 1.0,
+    weak_unit: float | None = None,
     fixed: pd.DataFrame | None = None,
     group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
     latent: tuple[float, float] | None = None,
@@ -175,9 +177,10 @@ def calibrate(
         model: "Rasch" (a = 1, variance of theta free), "2PL" or "3PL".
         priors: None (maximum likelihood), "weak" (a ~ lognormal(0, 0.5), in the 3PL c ~ beta(5, 17)), or `Priors`.
         weak_below: where `priors` is None, items with fewer answers than this have the weak ones all the same.
-        weak_unit: sd of theta, here 1, on the scale whose slopes the weak priors are meant for, so that
-            a / weak_unit ~ lognormal(0, 0.5): without it, slopes of a cohort that spreads more, or less, than that
-            scale's are drawn to 1, and with them the A of the link.
+        weak_unit: unit of the slopes that the weak priors are meant for, a / weak_unit ~ lognormal(0, 0.5). Default:
+            where `priors` is "weak" and the calibration sets its own scale (neither `fixed` nor `latent`), it is
+            estimated with the slopes, as BILOG's FLOAT option estimates the prior's mean: slopes are then drawn
+            together and not, all of them, to a number, which would stretch the unit of theta. Else 1.
         fixed: items that keep their parameters to the last digit: item_id, a, b and, optionally, c.
         group: group of every learner, as a mapping or series from student_id, or as an array in the order of
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
@@ -197,7 +200,8 @@ def calibrate(
         ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
     """
     _check(responses, model, latent, tolerance, max_iterations)
-    weak = WEAK_PRIORS.on_unit(weak_unit)
+    floating = weak_unit is None and priors == "weak" and fixed is None and latent is None
+    weak = WEAK_PRIORS.on_unit(1.0 if weak_unit is None else weak_unit)
     chosen_priors = _as_priors(priors, weak, model)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
@@ -207,12 +211,13 @@ def calibrate(
     priors_by_item = np.where(few[:, None], priors_of_few.as_vector(), chosen_priors.as_vector())
     with workers() as run:
         blocks = Blocks(responses, group_index, len(names), run)
-        estimation, extreme = _prepare(responses, counts, model, priors_by_item, fixed, latent, blocks, run)
+        estimation, extreme = _prepare(responses, counts, model, priors_by_item, floating, fixed, latent, blocks, run)
         end = maximise(
             estimation, grid, tolerance=tolerance, max_iterations=max_iterations, progress=progress or (lambda *_: None)
         )
         errors = error_covariance(estimation, end.quadrature, run) if standard_errors else None
     active = estimation.items.active
+    unit = float(np.exp(estimation.parameterisation.log_unit(estimation.items.a)))
     frame = _item_frame(responses.item_ids, estimation.items, errors, counts, fixed)
     informed = kernels.find_informed(responses.indptr, responses.answers, active)
     groups = _group_frame(names, group_index[informed], estimation.latent, errors)
@@ -222,8 +227,9 @@ def calibrate(
     return Calibration(
         items=frame,
         model=model,
-        priors=chosen_priors,
-        priors_of_few=priors_of_few,
+        priors=chosen_priors.on_unit(unit),
+        priors_of_few=priors_of_few.on_unit(unit),
+        weak_unit=unit if weak_unit is None else weak_unit,
         quadrature=end.quadrature,
         log_likelihood=estimation.expectation.log_likelihood,
         converged=end.converged,
@@ -247,6 +253,7 @@ def _prepare(
     counts: NDArray[np.int64],
     model: Model,
     priors: Floats,
+    floating: bool,
     fixed: pd.DataFrame | None,
     latent: tuple[float, float] | None,
     blocks: Blocks,
@@ -264,7 +271,7 @@ def _prepare(
     free_mean[0] = latent is None and has_fixed
     free_sd[0] = latent is None and (has_fixed or model == "Rasch")
     population = Latent(np.full(blocks.n_groups, float(mean)), np.full(blocks.n_groups, float(sd)))
-    parameterisation = Parameterisation(free, ~is_fixed, free_mean, free_sd, priors)
+    parameterisation = Parameterisation(free, ~is_fixed, free_mean, free_sd, priors, floating)
     estimation = Estimation(blocks, start, population, parameterisation, run)
     without_prior_of_d = np.isnan(priors[:, 2])
     extreme = (counts.min(axis=1) == 0) & ~is_fixed & without_prior_of_d

@@ -71,7 +71,7 @@ def calibrate_by_mirt(
         responses: the answers.
         params: model and priors.
         settings: where the service is.
-        unit: expected sd of theta on the published scale.
+        unit: of the slopes that the weak priors are meant for.
         linked: items that may become anchors.
 
     Raises:

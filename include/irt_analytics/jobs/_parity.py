@@ -56,7 +56,7 @@ class Parity:
 def compare_engines(responses: Responses, params: RunParams, settings: Settings) -> Parity:
     """Calibrate the same answers with both engines, each on its own scale, under the same priors."""
     native = calibrate_natively(responses, params, unit=1.0)
-    mirt = calibrate_by_mirt(responses, params, settings)
+    mirt = calibrate_by_mirt(responses, params, settings, unit=native.weak_unit)
     left, right = native.items.set_index("item_id"), mirt.items.set_index("item_id")
     both = left.index.intersection(right.index)
     pairs = {name: (left.loc[both, name].to_numpy(), right.loc[both, name].to_numpy()) for name in ("a", "b", "c")}

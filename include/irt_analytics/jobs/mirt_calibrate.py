@@ -126,12 +126,13 @@ def run(context: JobContext) -> None:
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
     unit = float(reference["latent_sd"].iloc[0]) if len(reference) else 1.0
+    native = calibrate_natively(evidence.items, params, unit=unit)
+    fit: Fitted = native
     if params.irt_engine == "mirt":
-        fit: Fitted = calibrate_by_mirt(
-            evidence.items, params, context.settings, unit=unit, linked=reference["item_id"]
+        # mirt cannot estimate the unit of its priors; it takes this engine's.
+        fit = calibrate_by_mirt(
+            evidence.items, params, context.settings, unit=native.weak_unit, linked=reference["item_id"]
         )
-    else:
-        fit = calibrate_natively(evidence.items, params, unit=unit)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     meta = _describe_fit(context, window, evidence, fit, reference, tagged)
@@ -302,7 +303,11 @@ def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
 
 
 def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) -> Calibration:
-    """Calibrate on a scale of its own, whose sd of theta is expected to be `unit` on the published scale."""
+    """Calibrate on a scale of its own.
+
+    Where all items have the weak priors, their unit is estimated; where provisional ones alone have them, it is `unit`,
+    the sd of theta that is expected on the published scale.
+    """
     with track("EM", None) as progress:
         done = 0
 
@@ -317,7 +322,7 @@ def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) 
                 model=params.model,
                 priors="weak" if params.priors == "weak" else None,
                 weak_below=params.item_minimum,
-                weak_unit=unit,
+                weak_unit=None if params.priors == "weak" else unit,
                 progress=report,
             )
         except ValueError as error:

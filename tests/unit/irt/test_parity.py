@@ -98,7 +98,7 @@ def test_three_parameter_model_with_beta_prior_beats_the_point_where_mirt_stops(
     where it moves the logit of c. The posterior density decides which estimate is right.
     """
     responses = answers(dataset)
-    fit = calibrate(responses, model="3PL", priors="weak", tolerance=1e-6)
+    fit = calibrate(responses, model="3PL", priors="weak", weak_unit=1.0, tolerance=1e-6)
     published = reference("mirt_item_params.csv", dataset=dataset, model="3PL")
     theirs = reference("mirt_fit.csv", dataset=dataset, model="3PL")["loglik"][0] + _log_density(published)
     assert fit.log_likelihood + _log_density(fit.items) > theirs + 0.01
@@ -112,10 +112,11 @@ def test_three_parameter_model_with_beta_prior_beats_the_point_where_mirt_stops(
                 assert _posterior_density(responses, fit.items.assign(**{name: values})) < best
 
 
-def test_standard_errors_of_the_three_parameter_model(answers: Answers) -> None:
+@pytest.mark.parametrize("weak_unit", [1.0, None], ids=["unit given", "unit estimated"])
+def test_standard_errors_of_the_three_parameter_model(answers: Answers, weak_unit: float | None) -> None:
     """They are those of the log-posterior's second derivatives, taken here by differences."""
     responses = answers("lsat7")
-    items = calibrate(responses, model="3PL", priors="weak", tolerance=1e-8).items
+    items = calibrate(responses, model="3PL", priors="weak", weak_unit=weak_unit, tolerance=1e-8).items
     names = ("a", "b", "c")
     best = items[list(names)].to_numpy()
     step = np.array([1e-3, 1e-3, 3e-4])
@@ -124,7 +125,8 @@ def test_standard_errors_of_the_three_parameter_model(answers: Answers) -> None:
         moved = best.ravel().copy()
         for at, by in moves:
             moved[at] += by * step[at % 3]
-        return _posterior_density(responses, items.assign(**dict(zip(names, moved.reshape(-1, 3).T, strict=True))))
+        frame = items.assign(**dict(zip(names, moved.reshape(-1, 3).T, strict=True)))
+        return _posterior_density(responses, frame, weak_unit)
 
     n = best.size
     second = np.empty((n, n))
@@ -136,19 +138,19 @@ def test_standard_errors_of_the_three_parameter_model(answers: Answers) -> None:
     np.testing.assert_allclose(items[["se_a", "se_b", "se_c"]], expected, rtol=1e-3)
 
 
-def _log_density(items: pd.DataFrame) -> float:
-    """Log of the weak priors of all items, up to a constant."""
+def _log_density(items: pd.DataFrame, weak_unit: float | None = 1.0) -> float:
+    """Log of the weak priors of all items, up to a constant; at the unit that makes it greatest where none is given."""
     assert WEAK_PRIORS.a is not None
     assert WEAK_PRIORS.c is not None
     mean, sd = WEAK_PRIORS.a
     alpha, beta = WEAK_PRIORS.c
-    log_a = np.log(items["a"])
+    log_a = np.log(items["a"]) - (np.log(items["a"]).mean() + sd**2 if weak_unit is None else np.log(weak_unit))
     of_a = -log_a - 0.5 * ((log_a - mean) / sd) ** 2
     of_c = (alpha - 1) * np.log(items["c"]) + (beta - 1) * np.log1p(-items["c"])
     return float((of_a + of_c).sum())
 
 
-def _posterior_density(responses: Responses, items: pd.DataFrame) -> float:
+def _posterior_density(responses: Responses, items: pd.DataFrame, weak_unit: float | None = 1.0) -> float:
     """Marginal log-likelihood by brute force, and the log of the priors."""
     theta = np.linspace(-6.0, 6.0, 61)
     weight = np.exp(-0.5 * theta**2)
@@ -156,7 +158,7 @@ def _posterior_density(responses: Responses, items: pd.DataFrame) -> float:
     p = c + (1.0 - c) / (1.0 + np.exp(-a * (theta - b)))
     right = (responses.answers & 1).reshape(responses.n_students, -1).astype(np.float64)
     likelihood = np.exp(right @ np.log(p) + (1.0 - right) @ np.log1p(-p))
-    return float(np.log(likelihood @ weight / weight.sum()).sum()) + _log_density(items)
+    return float(np.log(likelihood @ weight / weight.sum()).sum()) + _log_density(items, weak_unit)
 
 
 @pytest.mark.parametrize("model", ["2PL", "3PL", "Rasch"])
