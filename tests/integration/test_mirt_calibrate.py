@@ -293,14 +293,21 @@ def test_a_rerun_a_later_day_other_tenants_and_later_answers_change_nothing(sett
     assert set(others["run_id"]).isdisjoint(first["mirt_ability"]["run_id"])
 
 
-def test_a_past_day_reads_the_bank_of_its_own_time(settings: Settings) -> None:
-    """A backfill that linked to a later scale would rewrite history by what was not yet known."""
+def test_a_past_day_reads_the_bank_of_its_own_time_or_is_refused(settings: Settings) -> None:
+    """A backfill that linked to a later scale would rewrite history by what was not yet known, and one that set a scale
+    of its own would publish two scales as one trend.
+    """
     write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
-    later = DAY + timedelta(days=1)
-    assert run(settings, "mirt_calibrate", later, **FEW) == 0
-    assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
-    for as_of in (DAY, later):
-        assert meta_of(settings, as_of)["model_spec"]["reference_run_id"] is None
+    days = [DAY, DAY + timedelta(days=1), DAY + timedelta(days=2)]
+    assert run(settings, "mirt_calibrate", days[1], **FEW) == 0
+    assert run(settings, "mirt_calibrate", days[2], **FEW) == 0
+    assert run(settings, "mirt_calibrate", days[0], **FEW) == REFUSED
+    assert "the scale of tenant 'default' is published since 2026-02-01, and a calibration of an" in error_of(settings)
+    assert set(rows_of(settings, "mirt_fit_meta")["as_of"]) == set(days[1:])
+    assert run(settings, "mirt_calibrate", days[1], **FEW) == 0, "the first day itself can be run again"
+    first = meta_of(settings, days[1])
+    assert first["model_spec"]["reference_run_id"] is None
+    assert meta_of(settings, days[2])["model_spec"]["reference_run_id"] == first["run_id"]
 
 
 def test_a_dry_run_writes_nothing(settings: Settings) -> None:

@@ -122,6 +122,8 @@ def run(context: JobContext) -> None:
     # Never this day's own earlier run: a rerun must find what the first run found.
     reference = _read(context, "calibration/published_items", day=context.as_of - timedelta(days=1))
     context.record.read("mirt_item_params", len(reference))
+    if reference.empty:
+        _refuse_second_scale(context)
     _refuse_other_unit(reference, params)
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
@@ -291,6 +293,19 @@ def _responses(attempts: FirstAttempts, which: NDArray[np.bool_], correct: NDArr
         pd.Categorical.from_codes(attempts.item[which], categories=attempts.item_ids),
         correct[which],
     )
+
+
+def _refuse_second_scale(context: JobContext) -> None:
+    """A day before the first published one has no bank to link to: its scale would be another one."""
+    published = db.read_frame(context.connection, "calibration/first_published", tenant_id=context.tenant)["day"].iloc[
+        0
+    ]
+    if pd.notna(published) and published > context.as_of:
+        raise RefusedError(
+            f"--as-of={context.as_of}: the scale of tenant {context.tenant!r} is published since {published}, and a "
+            "calibration of an earlier day has nothing to link to it: it would set a scale of its own; run days from "
+            f"{published} on, or the whole past, oldest day first, as a tenant of its own"
+        )
 
 
 def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
