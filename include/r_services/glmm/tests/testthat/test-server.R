@@ -1,0 +1,13 @@
+test_that("the running service fits and scores over HTTP, and lets nobody in without the token", {
+  running <- start_service(function() irtglmm::serve())
+  on.exit(running$server$kill_tree())
+  rows <- without(cohort(), "item")
+  body <- do.call(as_json, as.list(rows))
+  expect_identical(running$call("/glmm/fit", body, authorised = FALSE)$status, 401L)
+  accepted <- running$call("/glmm/fit", body)
+  expect_identical(accepted$status, 202L)
+  job <- finish(running$call, accepted$data$job_id)
+  expect_identical(job$state, "succeeded", info = paste(job$error))
+  expect_equal(job$result$fixed$estimate, fit_glmm(rows)$fixed$estimate, tolerance = 1e-6)
+  expect_identical(running$call("/glmm/predict", "{}")$status, 422L)
+})
