@@ -148,19 +148,22 @@ def judge(cohort: GrowthCohort, abilities: Abilities, result: GrowthFitResult, w
     )
     scored = score(abilities, population, goals, last_day)
     slope = cohort.lines["slope"].reindex(users).to_numpy()
-    now = cohort.theta(users, abilities.week_of(last_day))
     then = cohort.theta(users, abilities.week_of(target_date))
-    slope_held, theta_held = np.zeros(len(users), dtype=bool), np.zeros(len(users), dtype=bool)
-    for part in chunks(len(users)):
-        lines = learner_lines(population, abilities.weeks, abilities.y[part], abilities.v[part])
-        for held, truth, mixture in (
-            (slope_held, slope, lines.slopes()),
-            (theta_held, now, lines.at(abilities.week_of(last_day))),
-        ):
-            held[part] = (mixture.quantile(0.05) <= truth[part]) & (truth[part] <= mixture.quantile(0.95))
     return scored.assign(
-        came_true=np.where(has_goal, then >= target, slope > 0.0), slope_held=slope_held, theta_held=theta_held
+        came_true=np.where(has_goal, then >= target, slope > 0.0),
+        slope_held=held(population, abilities, slope),
+        theta_held=held(population, abilities, cohort.theta(users, abilities.week_of(last_day)), last_day),
     )
+
+
+def held(population: Population, abilities: Abilities, truth: Floats, day: date | None = None) -> npt.NDArray[np.bool_]:
+    """Whether learners' 90 % intervals, of ability at a day or else of the slope, hold the truth."""
+    found = np.zeros(len(truth), dtype=bool)
+    for part in chunks(len(truth)):
+        lines = learner_lines(population, abilities.weeks, abilities.y[part], abilities.v[part])
+        mixture = lines.slopes() if day is None else lines.at(abilities.week_of(day))
+        found[part] = (mixture.quantile(0.05) <= truth[part]) & (truth[part] <= mixture.quantile(0.95))
+    return found
 
 
 def calibration(judged: pd.DataFrame) -> pd.DataFrame:
@@ -168,6 +171,26 @@ def calibration(judged: pd.DataFrame) -> pd.DataFrame:
     decile = pd.qcut(judged["p"].rank(method="first"), 10, labels=False)
     table = judged.groupby(decile).agg(predicted=("p", "mean"), observed=("came_true", "mean"), n=("p", "size"))
     return table.assign(difference=table["predicted"] - table["observed"])
+
+
+def known(planted: Planted) -> Population:
+    """The population planted, as one draw."""
+    return Population(*(np.array([getattr(planted, name)]) for name in Population.__dataclass_fields__))
+
+
+def coverage(answers: int, weeks: int = 8, learners: int = 20_000, weeks_ahead: int = 4) -> dict[str, float]:
+    """Share of 90 % intervals that hold the slope, and ability some weeks ahead, where the population is known."""
+    cohort = simulate(learners, answers, seed=answers, weeks=weeks)
+    abilities, population = cohort.abilities(), known(cohort.planted)
+    day = cohort.last_day + timedelta(weeks=weeks_ahead)
+    theta = cohort.theta(abilities.user_ids, abilities.week_of(day))
+    slope = cohort.lines["slope"].reindex(abilities.user_ids).to_numpy()
+    return {
+        "answers": answers,
+        "learners": len(abilities.user_ids),
+        "slopes held": float(held(population, abilities, slope).mean()),
+        "theta held": float(held(population, abilities, theta, day).mean()),
+    }
 
 
 def power(answers: int, weeks: int, learners: int = 4000, planted: Planted | None = None) -> dict[str, float]:
@@ -181,8 +204,7 @@ def power(answers: int, weeks: int, learners: int = 4000, planted: Planted | Non
     """
     planted = planted or Planted()
     abilities = simulate(learners, answers, seed=weeks * 100 + answers, weeks=weeks, planted=planted).abilities()
-    population = Population(*(np.array([getattr(planted, name)]) for name in Population.__dataclass_fields__))
-    lines = learner_lines(population, abilities.weeks, abilities.y, abilities.v)
+    lines = learner_lines(known(planted), abilities.weeks, abilities.y, abilities.v)
     p = lines.slopes().at_least(0.0)
     # A learner's line is as good as its prior plus Z'WZ: what it says of the mean is (Sigma + (Z'WZ)^-1)^-1.
     w = 1.0 / (abilities.v + planted.sigma**2)
