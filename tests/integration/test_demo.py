@@ -9,17 +9,22 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
 import psutil
 import psycopg
 import pytest
+from tests.integration.real_logs import REAL_LOGS, RealLog
+from tests.unit.report.page import Page
 
 from irt_analytics.demo.airflow import DAG_ID, USER
 from irt_analytics.simulate import simulate_cohort
@@ -30,8 +35,23 @@ PARTS = ("dags", "plugins", "include", "tools")
 #: R packages, services and the Stan model, which take minutes to install; what runs of them is the checkout's own.
 R_HOME = Path(".demo/r")
 BRANCHES = {"fit_glmm", "fit_survival_churn", "forecast_prophet", "fit_bayesian_growth", "cluster_segments"}
+#: The service that a branch asks; segments need none.
+SERVICE = {
+    "fit_glmm": "glmm",
+    "fit_survival_churn": "forecast",
+    "forecast_prophet": "forecast",
+    "fit_bayesian_growth": "brms",
+}
+#: The number of the summary that comes from a branch.
+NUMBER = {
+    "fit_glmm": "growth by topic",
+    "fit_survival_churn": "at risk of leaving",
+    "forecast_prophet": "forecast",
+    "fit_bayesian_growth": "goals",
+    "cluster_segments": "segments",
+}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass
@@ -54,9 +74,35 @@ class Checkout:
             env=self.environment(**settings),
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1500,
             check=False,
         )
+
+    def verify(self) -> subprocess.CompletedProcess[str]:
+        """`irt_analytics verify` on the last run's day."""
+        summary = self.summary
+        return subprocess.run(
+            [sys.executable, "-m", "irt_analytics", "verify", "--as-of", summary["as_of"]],
+            cwd=self.root,
+            env=self.environment() | {"DATABASE_URL": summary["database_url"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of the last run's database."""
+        with psycopg.connect(self.summary["database_url"]) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def branches(self) -> dict[str, tuple[str, str | None]]:
+        """How each branch of the last run's day ended, and why it was skipped."""
+        rows = self.rows(
+            "select job, status, reason from job_run where job = any(%s) and as_of = %s order by job_run_id",
+            list(BRANCHES),
+            self.summary["as_of"],
+        )
+        return {job: (status, reason) for job, status, reason in rows}
 
     def processes(self) -> list[psutil.Process]:
         """Everything of Airflow, its jobs and the R services that runs here: they work in the project's folder."""
@@ -141,23 +187,27 @@ def test_a_log_becomes_a_report(checkout: Checkout, done: subprocess.CompletedPr
 @pytest.mark.usefixtures("done")
 def test_every_branch_has_its_number_or_says_why_not(checkout: Checkout, unavailable: dict[str, str]) -> None:
     """A branch that quietly did nothing would pass for a model of this cohort."""
-    with psycopg.connect(checkout.summary["database_url"]) as connection:
-        rows = connection.execute("select job, status, reason from job_run where job = any(%s)", (list(BRANCHES),))
-        ended = {job: (status, reason) for job, status, reason in rows}
+    ended = checkout.branches()
     assert ended.keys() == BRANCHES
     numbers = checkout.summary["numbers"]
-    shown = {
-        "fit_glmm": ("growth by topic", "glmm"),
-        "fit_survival_churn": ("at risk of leaving", "forecast"),
-        "forecast_prophet": ("forecast", "forecast"),
-        "fit_bayesian_growth": ("goals", "brms"),
-    }
-    for job, (name, service) in shown.items():
+    for job, name in NUMBER.items():
         status, reason = ended[job]
-        if service in unavailable:
-            assert (status, unavailable[service] in reason) == ("skipped", True)
+        if SERVICE.get(job) in unavailable:
+            assert (status, unavailable[SERVICE[job]] in str(reason)) == ("skipped", True)
         assert (numbers[name]["value"] is None) == (status == "skipped"), name
         assert status == "success" or numbers[name]["text"] == f"none: {reason}"
+
+
+def test_the_terminal_shows_the_five_most_useful_numbers(
+    checkout: Checkout, done: subprocess.CompletedProcess[str]
+) -> None:
+    """Nine lines of numbers are read by nobody; what is left out must be found, and known where it is missing."""
+    _, said = done.stdout.split("\ndone in ")
+    numbers = checkout.summary["numbers"]
+    shown = [name for name in numbers if f"\n  {name:<22}{numbers[name]['text']}\n" in said]
+    assert shown == ["items", "learners measured", "growth", "at risk of leaving", "goals"]
+    (more,) = (line for line in said.splitlines() if ".demo/summary.json" in line)
+    assert all((name in more) == (numbers[name]["value"] is None) for name in numbers.keys() - set(shown))
 
 
 @pytest.mark.usefixtures("done")
@@ -228,40 +278,6 @@ def test_only_its_owner_can_read_a_secret(checkout: Checkout) -> None:
 
 
 @pytest.mark.usefixtures("done")
-def test_a_day_with_too_little_fails_with_the_reason_and_no_trace(checkout: Checkout, log: Path) -> None:
-    ended = checkout.run("run", DATA=str(log), AS_OF="2025-11-24", COLUMNS="correct=is_right")
-    assert ended.returncode == 1
-    assert "mirt_calibrate" in ended.stdout
-    assert "failed" in ended.stdout
-    assert "task mirt_calibrate failed" in ended.stderr
-    assert ".demo/airflow/logs/" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert checkout.processes() == []
-
-
-@pytest.mark.usefixtures("done")
-def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_succeeds(checkout: Checkout, log: Path) -> None:
-    settings = {"DATA": str(log), "AS_OF": str(AS_OF), "COLUMNS": "correct=is_right"}
-    child = subprocess.Popen(
-        checkout.command("run"),
-        cwd=checkout.root,
-        env=checkout.environment(**settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    assert any(line.split()[:1] == ["check_attempts"] for line in child.stdout)
-    child.send_signal(signal.SIGTERM)  # a shell's background jobs, such as a CI's, ignore SIGINT
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode not in (0, None)
-    assert "Traceback" not in errors
-    assert checkout.processes() == []
-    again = checkout.run("run", **settings)
-    assert again.returncode == 0, again.stdout + again.stderr
-
-
-@pytest.mark.usefixtures("done")
 def test_the_web_ui_opens_with_the_printed_password(checkout: Checkout, unavailable: dict[str, str]) -> None:
     services = ("irt", "glmm", "forecast", "brms")
     port = _free_port()
@@ -311,6 +327,178 @@ def test_a_busy_port_is_named_with_who_holds_it(checkout: Checkout) -> None:
     assert up.returncode == 64
     assert f"port {port} is taken by process {os.getpid()}" in up.stderr
     assert checkout.processes() == []
+
+
+@pytest.mark.usefixtures("done")
+def test_psql_opens_the_last_demo_s_database(checkout: Checkout) -> None:
+    asked = [*checkout.command("psql"), "-qAt", "-c", "select count(*) from weekly_kpi"]
+    answer = subprocess.run(
+        asked, cwd=checkout.root, env=checkout.environment(), capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == str(checkout.summary["rows"]["weekly_kpi"])
+
+
+@pytest.mark.usefixtures("done")
+def test_a_day_with_too_little_fails_with_the_reason_and_no_trace(checkout: Checkout, log: Path) -> None:
+    ended = checkout.run("run", DATA=str(log), AS_OF="2025-11-24", COLUMNS="correct=is_right")
+    assert ended.returncode == 1
+    assert "mirt_calibrate" in ended.stdout
+    assert "failed" in ended.stdout
+    assert "task mirt_calibrate failed" in ended.stderr
+    assert ".demo/airflow/logs/" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert checkout.processes() == []
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """How a demo ended that was asked to stop amid its run."""
+
+    returncode: int
+    errors: str
+    left: list[psutil.Process]
+
+
+@pytest.fixture(scope="module")
+def interrupted(checkout: Checkout) -> Interrupted:
+    child = subprocess.Popen(
+        checkout.command("run"),
+        cwd=checkout.root,
+        env=checkout.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert any(line.split()[:1] == ["check_attempts"] for line in child.stdout)
+    child.send_signal(signal.SIGTERM)  # a shell's background jobs, such as a CI's, ignore SIGINT
+    _, errors = child.communicate(timeout=60)
+    return Interrupted(child.returncode, errors, checkout.processes())
+
+
+@pytest.fixture(scope="module")
+def plain(checkout: Checkout, interrupted: Interrupted) -> subprocess.CompletedProcess[str]:  # noqa: ARG001
+    """`make demo` as a newcomer types it, run to its end after one that was interrupted."""
+    ended = checkout.run("run")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended
+
+
+def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_succeeds(
+    interrupted: Interrupted, plain: subprocess.CompletedProcess[str]
+) -> None:
+    assert interrupted.returncode != 0
+    assert "Traceback" not in interrupted.errors
+    assert interrupted.left == []
+    assert plain.returncode == 0
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_plain_demo_shows_every_model_at_work(checkout: Checkout, unavailable: dict[str, str]) -> None:
+    for job, (status, reason) in checkout.branches().items():
+        assert status == ("skipped" if SERVICE.get(job) in unavailable else "success"), (job, reason)
+    verified = checkout.verify()
+    assert verified.returncode == 0, verified.stdout
+    assert checkout.processes() == []
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_plain_demo_finds_what_was_planted(checkout: Checkout, unavailable: dict[str, str]) -> None:
+    """A newcomer judges the models by it. Chance differs by the weekday that the cohort ends on, so bounds are wide."""
+    as_of = date.fromisoformat(checkout.summary["as_of"])
+    numbers = {name: number["value"] for name, number in checkout.summary["numbers"].items()}
+    truth = simulate_cohort(as_of=as_of).truth
+    planted = truth.learners.set_index("student_id").assign(
+        theta=truth.theta_on(as_of),
+        gain=truth.theta_on(as_of - timedelta(days=6)) - truth.theta_on(as_of - timedelta(days=20)),
+        gone=lambda learners: learners["churned_at"] < pd.Timestamp(as_of + timedelta(days=1), tz="UTC"),
+    )
+
+    def found(table: str, *columns: str) -> pd.DataFrame:
+        """What the day says of its learners, beside what was planted in them."""
+        rows = checkout.rows(f"select user_id, {', '.join(columns)} from {table} where as_of = %s", as_of)
+        frame = pd.DataFrame(rows, columns=["user_id", *columns]).set_index("user_id")
+        return frame.join(planted.add_prefix("true_"))
+
+    ability = found("mirt_ability", "theta")
+    assert numbers["items"] == len(truth.items)
+    assert len(ability) > 500
+    explained = np.corrcoef(ability["theta"], ability["true_theta"])[0, 1] ** 2
+    assert numbers["learners measured"] == pytest.approx(explained, abs=0.05)
+    assert numbers["growth"] == pytest.approx(ability["true_gain"].mean(), abs=0.1)
+    segments = found("user_segments", "label")
+    assert (segments["label"] == segments["true_segment"]).mean() > 0.7
+    if "forecast" not in unavailable:
+        risk = found("survival_risk", "risk").groupby("true_gone")["risk"].mean()
+        assert risk[True] > 2 * risk[False]
+        assert numbers["forecast"] == pytest.approx(0, abs=0.5), "the scale's zero is the cohort's mean"
+    if "glmm" not in unavailable:
+        assert numbers["growth by topic"] == pytest.approx(ability["true_growth"].mean(), abs=0.02)
+    if "brms" not in unavailable:
+        goals = found("growth_learner", "p", "p_kind", "target_theta", "target_date").query("p_kind == 'goal'")
+        weeks = (pd.to_datetime(goals["target_date"]) - pd.Timestamp(as_of)).dt.days / 7
+        reached = goals["true_theta"] + weeks * goals["true_growth"] >= goals["target_theta"]
+        assert goals.loc[reached, "p"].mean() > goals.loc[~reached, "p"].mean() + 0.3
+        assert numbers["goals"] == (goals["p"] >= 0.5).sum()
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_log_that_reaches_yesterday_keeps_its_schedule(checkout: Checkout) -> None:
+    """Else who leaves the demo running overnight finds no report of the day in the morning."""
+    up = checkout.run("up", PORT=str(_free_port()))
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert "keeps its schedule" in up.stdout
+        assert checkout.metadata(f"select is_paused from dag where dag_id = '{DAG_ID}'") == [(False,)]
+        give_up = time.monotonic() + 60
+        while not checkout.metadata("select 1 from dag_run where run_type = 'scheduled'"):
+            assert time.monotonic() < give_up, "no run of the schedule appeared"
+            time.sleep(0.5)
+    finally:
+        down = checkout.run("down")
+    assert down.returncode == 0
+    assert checkout.processes() == []
+
+
+@pytest.mark.parametrize("real", REAL_LOGS, ids=lambda real: real.name)
+def test_a_real_log_gets_what_it_allows_and_the_report_says_what_not(
+    real: RealLog, checkout: Checkout, unavailable: dict[str, str]
+) -> None:
+    """A school's own log has gaps; each must be a reason in numbers, not a made-up result and not a failure."""
+    if not real.path.exists():
+        pytest.skip(f"{real.path} is not there")
+    ended = checkout.run("run", DATA=str(real.path), AS_OF=str(real.as_of))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    page, pdf = (Path(path) for path in checkout.summary["reports"])
+    assert (page.suffix, pdf.suffix, pdf.read_bytes()[:5]) == (".html", ".pdf", b"%PDF-")
+    verified = checkout.verify()
+    assert verified.returncode == 0, verified.stdout
+
+    bank = [item for (item,) in checkout.rows("select item_id from mirt_item_params_current")]
+    lacks = real.lacks(bank)
+    branches = checkout.branches()
+    assert branches.keys() == BRANCHES
+    for job, (status, reason) in branches.items():
+        if job in lacks:
+            assert (status, str(reason).startswith(lacks[job])) == ("skipped", True), (job, reason, lacks[job])
+        elif (why := unavailable.get(SERVICE.get(job, ""))) is not None:
+            assert (status, why in str(reason)) == ("skipped", True), (job, reason)
+        else:
+            assert (status, reason) == ("success", None), job
+    ahead = checkout.rows("select count(*) from prophet_forecast where series = 'cohort' and metric = 'theta'")
+    assert ahead == [(4 if branches["forecast_prophet"][0] == "success" else 0,)]
+
+    ((measured,),) = checkout.rows(
+        "select count(i_t) from weekly_kpi where as_of = %s and not reconstructed and i_t_source = 'theta'", real.as_of
+    )
+    growth = checkout.summary["numbers"]["growth"]
+    assert (growth["value"] is None) == (measured < 20), "under 20 learners the mean of growth is assumed"
+
+    report = Page.read(page)
+    for sentence in real.says(real, lacks):
+        assert sentence in report.text
+    skips = [badge for badge in report.badges if badge.startswith("Skipped ")]
+    assert len(skips) == sum(status == "skipped" for status, _ in branches.values())
 
 
 @pytest.mark.parametrize(
