@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
+from tests.integration import logs
 from tests.integration.chain import CHAIN, COHORT, NEXT_DAY, TABLES_OF_R, contents, offences, run
 from tests.r.rservice import TOKEN, RService
 
@@ -78,17 +79,18 @@ def test_branches_at_once_and_again_give_the_day_s_numbers(settings: Settings, l
     with services(library, tmp_path) as found:
         at_once = {job: start(settings, found, job, tmp_path / f"{job}.log") for job in BRANCHES}
         ends = {job: process.wait(timeout=600) for job, process in at_once.items()}
-    logs = "\n".join((tmp_path / f"{job}.log").read_text() for job in BRANCHES)
-    assert ends == dict.fromkeys(BRANCHES, 0), logs
-    assert " skipped: " not in logs, logs
+    said = "\n".join((tmp_path / f"{job}.log").read_text() for job in BRANCHES)
+    assert ends == dict.fromkeys(BRANCHES, 0), said
+    assert " skipped: " not in said, said
     first = contents(settings)
     assert not {table for table in TABLES_OF_R if first[table].startswith("0 rows")}
     with psycopg.connect(settings.database_url.get_secret_value()) as connection:
         both = connection.execute("select count(s), count(p), count(i_t) from weekly_kpi where as_of = %s", (NEXT_DAY,))
         assert all(both.fetchone() or ()), "every branch's columns stand beside the KPIs"
-    # Services that know nothing of the first run, and the branches one after another in another order.
+    # Services that know nothing of the first run, the branches one after another in another order, and params that are
+    # about other jobs.
     with services(library, tmp_path) as found:
         for job in reversed(BRANCHES):
-            assert run(with_services(settings, found), job, NEXT_DAY) == 0, job
+            assert logs.run(with_services(settings, found), job, NEXT_DAY, report_lang="ko", shards=4) == 0, job
     assert contents(settings) == first
     assert offences(settings, NEXT_DAY) == []
