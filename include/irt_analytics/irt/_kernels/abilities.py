@@ -236,6 +236,28 @@ def local_moments(
 
 
 @kernel
+def refine(
+    m: float,
+    s: float,
+    spacing: float,
+    mean: float,
+    sd: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+) -> tuple[float, float]:
+    """Posterior mean and sd, m and s by a sum over nodes at `spacing`; again over closer ones while s is smaller."""
+    half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * spacing)
+    while spacing > SPACING_PER_SD * s:
+        m, s = local_moments(m, half_width, mean, sd, answers, a, d, c, active)
+        spacing = 2.0 * half_width / (LOCAL_NODES - 1)
+        half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * spacing)
+    return m, s
+
+
+@kernel
 def posterior_moments(
     first: int,
     last: int,
@@ -270,12 +292,4 @@ def posterior_moments(
             m += row[k] * nodes[k]
         for k in range(len(nodes)):
             variance += row[k] * (nodes[k] - m) ** 2
-        s = sqrt(variance)
-        half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * spacing)
-        step = spacing
-        while step > SPACING_PER_SD * s:
-            m, s = local_moments(m, half_width, mean[i], sd[i], own, a, d, c, active)
-            step = 2.0 * half_width / (LOCAL_NODES - 1)
-            half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * step)
-        theta[i] = m
-        se[i] = s
+        theta[i], se[i] = refine(m, sqrt(variance), spacing, mean[i], sd[i], own, a, d, c, active)

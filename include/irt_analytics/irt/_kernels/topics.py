@@ -4,7 +4,8 @@ from math import exp, inf, log, sqrt
 
 import numpy as np
 
-from irt_analytics.irt._kernels.jit import AnyInteger, Floats, Integers, kernel
+from irt_analytics.irt._kernels.abilities import refine
+from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
 from irt_analytics.irt._kernels.posterior import LANES, add_rows, normalise
 
 
@@ -30,6 +31,10 @@ def topic_moments(
     learner_ptr: Integers,
     indptr: Integers,
     answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
     table: Floats,
     nodes: Floats,
     mean: float,
@@ -41,10 +46,14 @@ def topic_moments(
     prior_mean: Floats,
     prior_sd: Floats,
 ) -> None:
-    """Posterior moments of every topic of learners first..last, with the learner's other topics as their prior."""
+    """Posterior moments of every topic of learners first..last, with the learner's other topics as their prior.
+
+    A posterior narrower than the spacing of the nodes is summed over a grid of its own.
+    """
     width = table.shape[1]
     own, total, row = np.empty((most_topics, width)), np.empty(width), np.empty(width)
     bits, lanes = np.empty(width, dtype=np.int64), np.empty(LANES)
+    spacing = nodes[1] - nodes[0]
     for i in range(first, last):
         start, n = learner_ptr[i], learner_ptr[i + 1] - learner_ptr[i]
         total[:] = 0.0
@@ -52,16 +61,24 @@ def topic_moments(
             own[t] = 0.0
             add_rows(table, answers[indptr[start + t] : indptr[start + t + 1]], own[t])
             total += own[t]
+        begin, end = indptr[start], indptr[start + n]
         for t in range(n):
+            left, right = indptr[start + t], indptr[start + t + 1]
             m, s = mean, sd
             if n > 1:
                 for k in range(width):
                     row[k] = total[k] - own[t, k]
                 m, s = moments(row, nodes, mean, sd, bits, lanes)
+                if s < spacing:
+                    others = np.concatenate((answers[begin:left], answers[right:end]))
+                    m, s = refine(m, s, spacing, mean, sd, others, a, d, c, active)
             prior_mean[start + t] = m
             prior_sd[start + t] = sqrt(s * s + tau * tau)
             row[:] = own[t]
-            theta[start + t], se[start + t] = moments(row, nodes, m, prior_sd[start + t], bits, lanes)
+            of_topic, error = moments(row, nodes, m, prior_sd[start + t], bits, lanes)
+            theta[start + t], se[start + t] = refine(
+                of_topic, error, spacing, m, prior_sd[start + t], answers[left:right], a, d, c, active
+            )
 
 
 @kernel
