@@ -1,0 +1,1 @@
+source("../../../common/tests/support/server.R", local = TRUE)
