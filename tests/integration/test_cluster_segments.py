@@ -163,3 +163,32 @@ def test_a_platform_without_hints_or_times_still_has_segments(settings: Settings
     assert set(meta["features"]["left_out"]) == {"e_t", "hints_per_answer", "relative_time"}
     if meta["status"] == "success":
         assert "hint_heavy" not in meta["labels"]
+
+
+def test_a_learner_of_whom_little_is_known_is_in_no_segment_and_counted_in_none(
+    settings: Settings, cohort: Cohort
+) -> None:
+    """`verify` would call sound segments broken: it holds their sizes against the learners clustered."""
+    bare = cohort.attempts.drop(columns=["hints", "hint_used"])
+    stranger = cohort.attempts["student_id"].iloc[-1]
+    bare.loc[bare["student_id"] == stranger, ["response_time_ms", "started_at"]] = None
+    prepare(settings, Cohort(bare, cohort.questions, cohort.goals, cohort.truth), (LAST_DAY,))
+    with db.connect(settings) as connection:
+        connection.execute("delete from mirt_ability where user_id = %s", [stranger])
+        connection.execute(
+            "update weekly_kpi set i_t = null, i_t_reason = 'none', e_t = null, e_t_reason = 'none', r_t = null,"
+            " r_t_reason = 'none' where user_id = %s",
+            [stranger],
+        )
+        connection.commit()
+    run(settings, cluster_segments.JOB, LAST_DAY)
+    found = read(settings, "select user_id, label from user_segments")
+    assert stranger not in set(found["user_id"])
+    meta = read(settings, "select status, n_learners from segment_meta").iloc[0]
+    assert (meta["status"], meta["n_learners"]) == ("success", len(found))
+    (exclusions,) = read(settings, "select exclusions from job_run where job = 'cluster_segments'")["exclusions"]
+    assert {each["reason"]: each["count"] for each in exclusions}["learners without half of the features"] == 1
+    with db.connect(settings) as connection:
+        assert db.read_frame(
+            connection, "checks/run/segments_of_the_clustered", tenant_id="default", as_of=LAST_DAY
+        ).empty

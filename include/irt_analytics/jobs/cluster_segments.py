@@ -125,8 +125,11 @@ def _save(
     labels = segments.relabel(chosen, scaling.names, continued)
     order = sorted(range(len(labels)), key=lambda cluster: list(segments.LABELS).index(labels[cluster]))
     centroids = chosen.centroids[order]
+    known = ~np.isnan(scaled)
+    placeable = known.mean(axis=1) >= 0.5
     meta |= {
         "status": "success",
+        "n_learners": int(placeable.sum()),
         "k": len(order),
         "silhouette": chosen.silhouette,
         "jaccard": chosen.jaccard[order].tolist(),
@@ -136,8 +139,6 @@ def _save(
         "matched_to_run_id": last["run_id"].iloc[0] if continued else None,
     }
 
-    known = ~np.isnan(scaled)
-    placeable = known.mean(axis=1) >= 0.5
     context.record.exclude("learners without half of the features", int((~placeable).sum()), "in no segment")
     context.record.exclude(
         "learners without all of the features",
