@@ -44,7 +44,7 @@ class RealLog:
         """Answers up to the day in their order, each with its day and the Monday of its week (UTC)."""
         answers = pd.read_csv(self.path, parse_dates=["completed_at"]).sort_values("completed_at", kind="stable")
         day = answers["completed_at"].dt.tz_localize(None).dt.normalize()
-        answers = answers.assign(day=day, week=day - pd.to_timedelta(day.dt.weekday, unit="D"))
+        answers = answers.assign(day=day, week=day - pd.to_timedelta(day.dt.day_of_week, unit="D"))
         within: pd.DataFrame = answers[day <= pd.Timestamp(self.as_of)]
         return within
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -508,7 +508,8 @@ def test_a_real_log_gets_what_it_allows_and_the_report_says_what_not(
         ({"DATA": "include"}, "DATA=include is a folder"),
         ({"DATA": "dags/irt_analytics_daily.py"}, "expected a file that ends in .csv, .csv.gz or .parquet"),
         ({"AS_OF": "31.01.2026"}, "AS_OF='31.01.2026': expected a day such as 2026-01-31"),
-        ({"AS_OF": "2099-01-01"}, "AS_OF=2099-01-01 has not come yet"),
+        ({"AS_OF": "2099-01-01"}, "AS_OF=2099-01-01 is not over yet"),
+        ({"AS_OF": "TODAY"}, "is not over yet (UTC); expected a day up to"),
         ({"COLUMNS": "correct=is_right"}, "there is no DATA=..."),
         ({"DATA": "LOG"}, 'COLUMNS="correct=is_right"'),
         ({"DATA": "LOG", "COLUMNS": "corect=is_right"}, "'corect' is no column of the contract"),
@@ -522,7 +523,8 @@ def test_a_real_log_gets_what_it_allows_and_the_report_says_what_not(
 def test_bad_input_ends_with_one_line_that_says_what_is_wrong(
     settings: dict[str, str], said: str, checkout: Checkout, log: Path
 ) -> None:
-    ended = checkout.run("run", **{name: str(log) if value == "LOG" else value for name, value in settings.items()})
+    meant = {"LOG": str(log), "TODAY": str(datetime.now(UTC).date())}
+    ended = checkout.run("run", **{name: meant.get(value, value) for name, value in settings.items()})
     assert ended.returncode == 64
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: ")
