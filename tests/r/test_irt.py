@@ -34,14 +34,24 @@ MIRT = """
 suppressMessages(library(mirt))
 given <- jsonlite::fromJSON(file("stdin"))
 table <- as.data.frame(given$table)
-fit <- mirt(table, 1, itemtype = given$model, TOL = 1e-6, SE = TRUE, SE.type = "Oakes", verbose = FALSE)
+priors <- mirt.model("F = 1-5
+  PRIOR = (1-5, a1, lnorm, 0, 0.5), (1-5, g, expbeta, 5, 17)")
+specification <- if (given$priors == "weak") priors else 1
+fit <- mirt(table, specification, itemtype = given$model, TOL = 1e-6, SE = TRUE, SE.type = "Oakes", verbose = FALSE)
 items <- coef(fit, simplify = TRUE)$items
+with_errors <- coef(fit, IRTpars = TRUE, printSE = TRUE)[colnames(table)]
+take <- function(row, column) unname(sapply(with_errors, function(item) item[row, column]))
+statistics <- itemfit(fit, fit_stats = "infit")
 scores <- fscores(fit, full.scores.SE = TRUE, quadpts = 61, theta_lim = c(-6, 6))
 values <- mod2values(fit)
 cat(jsonlite::toJSON(list(
-  a = unname(items[, "a1"]), d = unname(items[, "d"]), theta = scores[, 1], se = scores[, 2],
+  items = list(
+    a = unname(items[, "a1"]), b = take("par", "b"), c = unname(items[, "g"]), se_a = take("SE", "a"),
+    se_b = take("SE", "b"), se_c = take("SE", "g"), infit = statistics$infit, outfit = statistics$outfit
+  ),
+  d = unname(items[, "d"]), theta = scores[, 1], se = scores[, 2],
   variance = values$value[values$name == "COV_11"], log_likelihood = extract.mirt(fit, "logLik")
-), auto_unbox = TRUE, digits = NA))
+), auto_unbox = TRUE, digits = NA, na = "null"))
 """
 
 
@@ -78,24 +88,35 @@ def ask(service: RService, table: pd.DataFrame, **options: Any) -> IrtCalibrateR
     return clients.run(call)
 
 
-@pytest.mark.parametrize("model", ["2PL", "Rasch"])
-def test_the_service_equals_mirt_called_directly(service: RService, library: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "priors", "missing"),
+    [("2PL", "none", False), ("Rasch", "none", False), ("3PL", "weak", False), ("2PL", "none", True)],
+    ids=["2PL", "Rasch", "3PL", "2PL, a third missing"],
+)
+def test_the_service_equals_mirt_called_directly(
+    service: RService, library: Path, model: str, priors: str, missing: bool
+) -> None:
     """A calibration that is not mirt's own could not be defended by naming mirt."""
     table = read("lsat7")
-    given = json.dumps({"model": model, "table": table.to_dict("list")})
+    if missing:
+        table = table.mask(np.random.default_rng(1).random(table.shape) < 1 / 3).dropna(how="all")
+    rows = table.astype(object).where(table.notna(), None)
     ended = subprocess.run(
         ["Rscript", "-e", MIRT],
-        input=given,
+        input=json.dumps({"model": model, "priors": priors, "table": rows.to_dict("list")}),
         capture_output=True,
         text=True,
         check=True,
         env={"R_LIBS": str(library), "PATH": "/usr/local/bin:/usr/bin:/bin"},
     )
     direct: Json = json.loads(ended.stdout)
-    found = ask(service, table, model=model)
-    a, b = np.array(found.items.a), np.array(found.items.b)
-    assert a == pytest.approx(direct["a"], abs=1e-8)
-    assert -a * b == pytest.approx(direct["d"], abs=1e-8)
+    found = ask(service, table, model=model, priors=priors)
+    items = found.items.model_dump()
+    for name, expected in direct["items"].items():
+        assert [value is None for value in items[name]] == [value is None for value in expected], name
+        known = [value for value in expected if value is not None]
+        assert [value for value in items[name] if value is not None] == pytest.approx(known, abs=1e-8), name
+    assert -np.array(found.items.a) * found.items.b == pytest.approx(direct["d"], abs=1e-8)
     assert found.latent.sd**2 == pytest.approx(direct["variance"], abs=1e-8)
     assert found.log_likelihood == pytest.approx(direct["log_likelihood"], abs=1e-8)
     assert found.persons.theta == pytest.approx(direct["theta"], abs=1e-8)
@@ -151,11 +172,13 @@ def test_the_link_to_a_reference_scale_is_returned(service: RService) -> None:
     first = ask(service, table, model="2PL", standard_errors=False)
     a, b = np.array(first.items.a), np.array(first.items.b)
     moved = {"reference_a": (a / 1.2).tolist(), "reference_b": (1.2 * b + 0.5).tolist()}
-    reference = {"reference_item": first.items.item, **moved}
+    moved = {name: [*values, 1.0] for name, values in moved.items()}
+    reference = {"reference_item": [*first.items.item, "retired"], **moved}
     linked = ask(service, table, model="2PL", standard_errors=False, **reference).linking_constants
     assert linked is not None
     assert pytest.approx([1.2, 0.5], abs=1e-5) == [linked.A, linked.B]
     assert linked.n_anchors_used == 5
+    assert (linked.dropped.item, linked.dropped.reason) == (["retired"], ["no response"])
 
 
 def test_the_job_fills_the_same_tables_with_either_engine(settings: Settings, service: RService) -> None:

@@ -95,6 +95,13 @@ class ParameterCovariance(Result):
     matrix: list[float]
 
 
+class DroppedAnchors(Result):
+    """Items of the reference that are no anchors; columns of one table."""
+
+    item: list[str]
+    reason: list[str]
+
+
 class LinkingConstants(Result):
     """theta on the reference scale is A theta + B."""
 
@@ -103,6 +110,7 @@ class LinkingConstants(Result):
     method: str
     symmetric: bool
     n_anchors_used: int
+    dropped: DroppedAnchors
 
 
 class Exclusions(Result):

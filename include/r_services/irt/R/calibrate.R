@@ -83,7 +83,7 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
     latent = latent,
     persons = persons,
     covariance = if (length(covariance_of)) describe_covariance(errors, covariance_of),
-    linking_constants = if (nrow(reference)) stocking_lord(items, reference, symmetric),
+    linking_constants = if (nrow(reference)) stocking_lord(items, reference, symmetric, sorted$exclusions),
     exclusions = sorted$exclusions,
     n_persons = nrow(sorted$matrix),
     n_items = ncol(sorted$matrix),

@@ -6,9 +6,11 @@
 #'
 #' @param items,reference data.frames: `item`, `a`, `b`, `c`.
 #' @param symmetric Both directions?
-#' @return A list: `A`, `B`, `method`, `symmetric`, `n_anchors_used`. Where every `a` is 1 on both scales, A is 1.
+#' @param exclusions A list of the items that were not calibrated: `all_right`, `all_wrong`.
+#' @return A list: `A`, `B`, `method`, `symmetric`, `n_anchors_used`, `dropped` (`item`, `reason`: items of the reference
+#'   that are no anchors). Where every `a` is 1 on both scales, A is 1.
 #' @export
-stocking_lord <- function(items, reference, symmetric = TRUE) {
+stocking_lord <- function(items, reference, symmetric = TRUE, exclusions = list()) {
   anchors <- intersect(items$item, reference$item)
   if (length(anchors) < 2) {
     irtcommon::fail("not_enough_data", sprintf(
@@ -39,8 +41,15 @@ stocking_lord <- function(items, reference, symmetric = TRUE) {
   }
   list(
     A = exp(found$par[[1]]), B = found$par[[2]], method = "stocking_lord", symmetric = symmetric,
-    n_anchors_used = length(anchors)
+    n_anchors_used = length(anchors), dropped = not_anchors(setdiff(reference$item, anchors), exclusions)
   )
+}
+
+not_anchors <- function(items, exclusions) {
+  reason <- rep("no response", length(items))
+  reason[items %in% exclusions$all_right] <- "every response is right"
+  reason[items %in% exclusions$all_wrong] <- "every response is wrong"
+  data.frame(item = items, reason = reason)
 }
 
 # log A and B by the moments of the difficulties: where the search starts.

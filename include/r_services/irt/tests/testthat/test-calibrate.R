@@ -1,41 +1,58 @@
-direct <- function(table, model, ...) {
-  mirt::mirt(table, 1, itemtype = model, SE = TRUE, SE.type = "Oakes", TOL = 1e-6, verbose = FALSE, ...)
+direct <- function(table, model, specification = 1, ...) {
+  mirt::mirt(table, specification,
+    itemtype = model, SE = TRUE, SE.type = "Oakes", TOL = 1e-6, verbose = FALSE, ...
+  )
+}
+
+# Everything that a calibration says is what mirt says of its own fit.
+expect_mirt_s_own <- function(found, fit) {
+  items <- mirt::coef(fit, simplify = TRUE)
+  expect_equal(found$items$a, unname(items$items[, "a1"]), tolerance = 1e-8)
+  expect_equal(-found$items$a * found$items$b, unname(items$items[, "d"]), tolerance = 1e-8)
+  expect_equal(found$items$c, unname(items$items[, "g"]), tolerance = 1e-8)
+  expect_equal(found$latent$sd^2, as.numeric(items$cov), tolerance = 1e-8)
+  expect_equal(found$log_likelihood, mirt::extract.mirt(fit, "logLik"), tolerance = 1e-10)
+  with_errors <- mirt::coef(fit, IRTpars = TRUE, printSE = TRUE)[found$items$item]
+  take <- function(row, column) unname(vapply(with_errors, function(item) item[row, column], 0))
+  expect_equal(found$items$b, take("par", "b"), tolerance = 1e-8)
+  for (name in c(a = "a", b = "b", c = "g")) {
+    expect_equal(found$items[[paste0("se_", if (name == "g") "c" else name)]], take("SE", name), tolerance = 1e-8)
+  }
+  scores <- mirt::fscores(fit, full.scores.SE = TRUE, quadpts = 61, theta_lim = c(-6, 6))
+  expect_equal(found$persons$theta, unname(scores[, 1]), tolerance = 1e-8)
+  expect_equal(found$persons$se, unname(scores[, 2]), tolerance = 1e-8)
+  statistics <- mirt::itemfit(fit, fit_stats = "infit")
+  expect_equal(found$items$infit, statistics$infit, tolerance = 1e-8)
+  expect_equal(found$items$outfit, statistics$outfit, tolerance = 1e-8)
+  expect_true(found$converged)
 }
 
 test_that("2PL and Rasch are mirt's own, with its errors, abilities and fit statistics", {
   for (model in c("2PL", "Rasch")) {
     found <- calibrate(as_long(lsat7), model)
     fit <- direct(lsat7, model)
-    values <- mirt::coef(fit, simplify = TRUE)$items
-    expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-8)
-    expect_equal(-found$items$a * found$items$b, unname(values[, "d"]), tolerance = 1e-8)
-    expect_equal(found$latent$sd^2, as.numeric(mirt::coef(fit, simplify = TRUE)$cov), tolerance = 1e-8)
-    expect_equal(found$log_likelihood, mirt::extract.mirt(fit, "logLik"), tolerance = 1e-10)
+    expect_mirt_s_own(found, fit)
     expect_equal(found$aic, mirt::extract.mirt(fit, "AIC"), tolerance = 1e-10)
     expect_equal(found$bic, mirt::extract.mirt(fit, "BIC"), tolerance = 1e-10)
-    with_errors <- mirt::coef(fit, IRTpars = TRUE, printSE = TRUE)
-    se_b <- vapply(with_errors[1:5], function(item) item["SE", "b"], 0)
-    expect_equal(found$items$se_b, unname(se_b), tolerance = 1e-6)
-    scores <- mirt::fscores(fit, full.scores.SE = TRUE, quadpts = 61, theta_lim = c(-6, 6))
-    expect_equal(found$persons$theta, unname(scores[, 1]), tolerance = 1e-8)
-    expect_equal(found$persons$se, unname(scores[, 2]), tolerance = 1e-8)
-    fit_statistics <- mirt::itemfit(fit, fit_stats = c("S_X2", "infit"))
-    expect_equal(found$items$infit, fit_statistics$infit, tolerance = 1e-6)
-    expect_equal(found$items$s_x2, fit_statistics$S_X2, tolerance = 1e-6)
-    expect_true(found$converged)
+    expect_equal(found$items$s_x2, mirt::itemfit(fit, fit_stats = "S_X2")$S_X2, tolerance = 1e-8)
   }
   expect_equal(found$items$a, rep(1, 5))
   expect_true(all(is.na(found$items$se_a)))
+})
+
+test_that("a table of which a third was not answered is calibrated as mirt does", {
+  table <- as.matrix(lsat7)
+  set.seed(1)
+  table[sample(length(table), length(table) / 3)] <- NA
+  table <- table[rowSums(!is.na(table)) > 0, ]
+  expect_mirt_s_own(calibrate(as_long(table), "2PL"), direct(table, "2PL"))
 })
 
 test_that("the 3PL has the priors it states", {
   found <- calibrate(as_long(lsat7), "3PL", "weak")
   priors <- mirt::mirt.model("F = 1-5
     PRIOR = (1-5, a1, lnorm, 0, 0.5), (1-5, g, expbeta, 5, 17)")
-  fit <- mirt::mirt(lsat7, priors, "3PL", TOL = 1e-6, verbose = FALSE)
-  values <- mirt::coef(fit, simplify = TRUE)$items
-  expect_equal(found$items$a, unname(values[, "a1"]), tolerance = 1e-8)
-  expect_equal(found$items$c, unname(values[, "g"]), tolerance = 1e-8)
+  expect_mirt_s_own(found, direct(lsat7, "3PL", priors))
   expect_match(found$priors, "c ~ beta(5, 17)", fixed = TRUE)
 
   few <- calibrate(as_long(lsat7[1:400, ]), "2PL", weak_below = 401, weak_unit = 1.2, standard_errors = FALSE)

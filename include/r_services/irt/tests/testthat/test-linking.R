@@ -15,5 +15,16 @@ test_that("Rasch scales differ by B alone, and one item makes no link", {
   line <- stocking_lord(new, transform(new, b = b + 0.75))
   expect_identical(line$A, 1)
   expect_equal(line$B, 0.75, tolerance = 1e-6)
+  expect_equal(nrow(line$dropped), 0)
   expect_error(stocking_lord(new, new[1, ]), "1 items in common", class = "irtcommon_failure")
+})
+
+test_that("items of the reference that are no anchors are named with the reason", {
+  table <- cbind(as.matrix(lsat7), easy = 1, hard = 0)
+  reference <- data.frame(item = c(colnames(table), "unseen"), a = 1, b = 0.1 * 1:8)
+  link <- calibrate(as_long(table), "2PL", reference = reference, standard_errors = FALSE)$linking_constants
+  expect_equal(link$n_anchors_used, 5)
+  expect_equal(link$dropped, data.frame(
+    item = c("easy", "hard", "unseen"), reason = c("every response is right", "every response is wrong", "no response")
+  ))
 })

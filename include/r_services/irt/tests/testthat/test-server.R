@@ -1,0 +1,13 @@
+test_that("the running service calibrates over HTTP, and lets nobody in without the token", {
+  running <- start_service(function() irtmirt::serve())
+  on.exit(running$server$kill_tree())
+  long <- as_long(lsat7)
+  body <- as.character(jsonlite::toJSON(c(as.list(long), list(model = jsonlite::unbox("Rasch")))))
+  expect_identical(running$call("/irt/calibrate", body, authorised = FALSE)$status, 401L)
+  accepted <- running$call("/irt/calibrate", body)
+  expect_identical(accepted$status, 202L)
+  job <- finish(running$call, accepted$data$job_id)
+  expect_identical(job$state, "succeeded", info = paste(job$error))
+  expect_identical(job$result$items$b, calibrate(long, "Rasch")$items$b)
+  expect_identical(running$call("/irt/calibrate", "[1")$status, 400L)
+})
