@@ -169,7 +169,7 @@ def _skip_small(rows: pd.DataFrame) -> None:
     }
     short = [f"{n:,} {what} (needs {least})" for what, (n, least) in found.items() if n < least]
     if short:
-        raise Skip("too little for the mixed model: " + ", ".join(short))
+        raise Skip("; ".join(["too little for the mixed model", *short]))
 
 
 def make_request(answers: Answers) -> GlmmFitRequest:

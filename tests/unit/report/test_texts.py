@@ -4,8 +4,11 @@ import re
 import string
 from datetime import date
 
+import pandas as pd
 import pytest
 
+from irt_analytics.errors import Skip
+from irt_analytics.jobs import fit_glmm, forecast_prophet
 from irt_analytics.report.fonts import MissingGlyphError, require_glyphs
 from irt_analytics.report.texts import Texts, load_texts
 
@@ -108,3 +111,15 @@ def test_what_jobs_say_is_translated_with_its_numbers() -> None:
     assert load_texts("ko").said(said) == "두 2주 중 한쪽에서 인정되는 새 문항이 5개 미만"
     assert load_texts("ko").said("a reason nobody foresaw: 12") == "a reason nobody foresaw: 12"
     assert load_texts("en").said("x" * 500).endswith("x…")
+
+
+def test_skips_of_the_models_are_said_in_korean() -> None:
+    """The badge of a log that is too short must tell a Korean teacher what is missing."""
+    days = (date(2026, 1, 5), date(2026, 6, 29))
+    with pytest.raises(Skip) as mixed_model:
+        fit_glmm._skip_small(pd.DataFrame({"learner": ["a"], "week": [0], "topic": ["t"], "item": ["i"]}))
+    forecast = forecast_prophet._too_short(pd.DataFrame(columns=["series", "metric"]), *days)
+    for reason in (str(mixed_model.value), forecast):
+        said = load_texts("ko").said(reason)
+        assert re.findall(r"[A-Za-z_]+", said.replace("I_t", "")) == [], said
+        assert sorted(re.findall(r"\d+", said)) == sorted(re.findall(r"\d+", reason))
