@@ -7,6 +7,7 @@ A series is its forecastable part and weekly noise of sd 1. Kinds of the former 
 - autocorrelated: the line; noise of the first order autoregression, coefficient 0.4.
 - wandering: a level that walks at random, 0.25 a week; white noise.
 - cycle: the line and a cycle of amplitude 1 and nine weeks, which the model does not know.
+- overlapping: the line; noise of I_t, the mean of two weeks less that of the two before.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def simulate(kind: str, weeks: int, rng: np.random.Generator, *, size: str = "pr
     noise = rng.normal(size=n)
     level = rng.uniform(-0.15, 0.15) * t
     if kind == "bend":
-        level = level + rng.uniform(-0.3, 0.3) * np.maximum(0, t - rng.integers(8, weeks - 8))
+        level = level + rng.uniform(-0.3, 0.3) * np.maximum(0, t - rng.integers(8, max(9, weeks - 8)))
     elif kind == "autocorrelated":
         for week in range(1, n):
             noise[week] = 0.4 * noise[week - 1] + np.sqrt(1 - 0.4**2) * noise[week]
@@ -72,8 +73,10 @@ def simulate(kind: str, weeks: int, rng: np.random.Generator, *, size: str = "pr
         level = np.cumsum(rng.normal(0, 0.25, n))
     elif kind == "cycle":
         level = level + np.sin(2 * np.pi * (t / 9 + rng.uniform()))
+    elif kind == "overlapping":
+        noise = np.convolve(rng.normal(size=n + 3), [0.5, 0.5, -0.5, -0.5], "valid")
     elif kind != "line":
-        raise ValueError(f"kind {kind!r}: expected line, bend, autocorrelated, wandering or cycle")
+        raise ValueError(f"kind {kind!r}: expected line, bend, autocorrelated, wandering, cycle or overlapping")
     values = level + noise
     planted = np.zeros(weeks, dtype=bool)
     planted[rng.choice(np.arange(UNJUDGED, weeks), rng.integers(0, 3), replace=False)] = True
@@ -87,7 +90,9 @@ def _line_error_sd(kind: str, weeks: int) -> Floats:
     t = np.arange(weeks)
     lag = np.abs(t[:, None] - t)
     covariance = 0.4**lag if kind == "autocorrelated" else np.eye(weeks)
-    if kind == "wandering":
+    if kind == "overlapping":
+        covariance = np.select([lag == 0, lag == 1, lag == 2, lag == 3], [1.0, 0.25, -0.5, -0.25])
+    elif kind == "wandering":
         covariance = covariance + 0.25**2 * (1 + np.minimum(t[:, None], t))
     elif kind == "cycle":
         covariance = covariance + 0.5 * np.cos(2 * np.pi * lag / 9)
@@ -141,24 +146,21 @@ def measure(series: Sequence[Series], result: ProphetFitResult) -> pd.DataFrame:
 def table(
     fit: Callable[[ProphetFitRequest], ProphetFitResult],
     kinds: Sequence[str],
-    weeks: Sequence[int],
+    weeks: int,
     replications: int,
     *,
     seed: int = 1,
     size: str = "predictive",
 ) -> pd.DataFrame:
-    """Counts by kind and number of weeks, over `replications` series each."""
+    """Counts by kind, over `replications` series each."""
     rng = np.random.default_rng(seed)
-    parts = []
-    for length in weeks:
-        series = [simulate(kind, length, rng, size=size) for kind in kinds for _ in range(replications)]
-        parts.append(measure(series, fit(request(series))).assign(weeks=length, series=replications))
-    return pd.concat(parts).reset_index(names="kind")
+    series = [simulate(kind, weeks, rng, size=size) for kind in kinds for _ in range(replications)]
+    return measure(series, fit(request(series)))
 
 
 def rates(counts: pd.DataFrame) -> dict[str, float]:
     """Recall of the planted anomalies, false verdicts a week, and share of later weeks in their interval."""
-    total = counts.drop(columns="kind").sum()
+    total = counts.sum()
     return {
         "recall": float(total["found"] / total["planted"]),
         "false": float(total["false"] / total["others"]),

@@ -127,12 +127,13 @@ def random_effects(y: npt.NDArray[np.float64], v: npt.NDArray[np.float64]) -> tu
 
 def test_planted_anomalies_are_found_and_weeks_to_come_held(with_service: Settings) -> None:
     """A band that is too narrow cries wolf, one too wide says nothing; `make prove` has the full size."""
-    counts = prophet.table(fit_with(with_service), ("line", "bend"), (39,), 6, seed=3)
+    counts = prophet.table(fit_with(with_service), ("line", "bend"), 26, 6, seed=3)
     found = prophet.rates(counts)
+    # Limits three binomial errors from the rates of the full size; z half or twice as large breaks them.
     assert counts["planted"].sum() >= 8
-    assert found["recall"] >= 0.75
-    assert found["false"] <= 0.03
-    assert 0.65 <= found["coverage"] <= 0.95
+    assert found["recall"] >= 0.55
+    assert found["false"] <= 0.055
+    assert 0.6 <= found["coverage"] <= 0.97
 
 
 def test_a_day_writes_forecasts_and_verdicts(with_service: Settings) -> None:

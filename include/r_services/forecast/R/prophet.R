@@ -12,14 +12,17 @@ min_origins <- 12L
 #' Weeks before one that is judged an anomaly or not.
 judged_from <- 12L
 
-#' A week this many predictive sds off is withheld from the fits of later weeks, unless the next to it is too.
+#' A week this many predictive sds off is withheld from the fits of later weeks, until one next to it is off as well.
 withheld_beyond <- 2
 
 #' Rounds in which verdicts and withheld weeks settle; two or three do as a rule.
 most_rounds <- 8L
 
-#' Residuals beyond this many scales say nothing of the scale, nearer ones the more.
+#' Residuals beyond this many scales say nothing of a first scale, nearer ones the more.
 ignored_beyond <- 4.5
+
+#' Residuals beyond this many of the first scales are outliers, and no part of the scale.
+outlier_beyond <- 3
 
 #' Noise below this share of a series' sd is rounding.
 least_noise <- 1e-9
@@ -30,11 +33,11 @@ least_noise <- 1e-9
 #' - Prophet's maximum a posteriori fit says nothing of the error of the trend itself; the variance of a forecast is the
 #'   noise variance times 1 plus the leverage of a straight line at that week.
 #' - The scale of the noise comes from the forecasts of past weeks from their past, in units of that shape, by a
-#'   root mean square that a few anomalies do not move. A week is judged by the others' forecasts.
+#'   root mean square that a few anomalies do not move. A week is judged by the errors of the others' forecasts.
 #' - An interval's half width is the split-conformal quantile of those residuals at its horizon (Lei, G'Sell, Rinaldo,
 #'   Tibshirani and Wasserman, 2018, section 5.2; by horizon as Stankeviciute, Alaa and van der Schaar, 2021).
 #' - A single week that is off is withheld from the fits of later weeks; two in a row on one side are a change of level,
-#'   to which they adapt.
+#'   to which the fits from the third on adapt.
 #'
 #' @param series Name of each row's series.
 #' @param week Each row's week: a Monday, "yyyy-mm-dd". A missing week has no row.
@@ -140,7 +143,7 @@ forecast_series <- function(rows, last, horizon, level, threshold) {
   calibration <- calibrate_widths(past, horizon, level / (2 * stats::pnorm(threshold) - 1))
   origin <- judged$forecast_from(nrow(rows))(newest + ahead)
   half <- calibration$quantile[pmin(ahead, horizon)] * origin$shape
-  summary$n_withheld <- sum(judged$withheld)
+  summary$n_withheld <- judged$n_withheld
   summary$scale <- judged$scale
   summary$coverage <- known_mean(calibration$coverage, calibration$n)
   summary$mae <- known_mean(abs(past$error[past$horizon == 1]))
@@ -165,18 +168,16 @@ judge_weeks <- function(rows, horizon, threshold) {
   n <- nrow(rows)
   fit <- fitter(rows, horizon)
   least <- least_noise * stats::sd(rows$value)
-  withheld <- rep(FALSE, n)
+  side <- rep(0, n)
   noise <- rep(1, n)
-  # A scale known from nu residuals only: the week's forecast has Student's t with nu degrees of freedom.
-  nu <- n - first_origin - 1
-  t_spread <- sqrt(nu / (nu - 2))
   for (round in seq_len(most_rounds)) {
-    ahead <- forecast_each(rows, fit, withheld, noise)
+    forecast_from <- function(i) fit(read_from(side, i))
+    ahead <- forecast_each(rows, forecast_from, noise)
     scale <- vapply(seq_len(n), function(i) robust_scale(ahead$residual[-i], least), numeric(1))
-    z <- ahead$residual / (scale * t_spread)
-    off <- single(z)
-    if (round == most_rounds || (round > 1 && identical(off, withheld))) break
-    withheld <- off
+    z <- ahead$residual / scale
+    off <- ifelse(!is.na(z) & abs(z) >= withheld_beyond, sign(z), 0)
+    if (round == most_rounds || (round > 1 && identical(off, side))) break
+    side <- off
     noise <- relative_noise(rows$se, robust_scale(ahead$residual, least))
   }
   judged <- seq_len(n) > judged_from
@@ -185,35 +186,36 @@ judge_weeks <- function(rows, horizon, threshold) {
   list(
     history = data.frame(
       series = rows$series, week = rows$week, observed = rows$value, expected = only_judged(ahead$expected),
-      sd = only_judged(scale * t_spread * ahead$shape), z = only_judged(z), anomaly = judged & anomalous
+      sd = only_judged(scale * ahead$shape), z = only_judged(z), anomaly = judged & anomalous
     ),
     anomalous = anomalous,
-    withheld = withheld,
+    n_withheld = n - length(read_from(side, n)),
     noise = noise,
     scale = robust_scale(ahead$residual, least),
-    forecast_from = function(i) fit(which(seq_len(n) <= i & !withheld))
+    forecast_from = forecast_from
   )
 }
 
 #' Each week's forecast from those before it; NA up to the first origin.
-forecast_each <- function(rows, fit, withheld, noise) {
+forecast_each <- function(rows, forecast_from, noise) {
   n <- nrow(rows)
   ahead <- lapply(seq_len(n), function(i) {
     if (i <= first_origin) {
       return(list(mean = NA_real_, shape = NA_real_))
     }
-    fit(which(seq_len(n) < i & !withheld))(rows$x[i], noise[i])
+    forecast_from(i - 1)(rows$x[i], noise[i])
   })
   expected <- vapply(ahead, function(one) one$mean, numeric(1))
   shape <- vapply(ahead, function(one) one$shape, numeric(1))
   list(expected = expected, shape = shape, residual = (rows$value - expected) / shape)
 }
 
-#' Weeks that are off while neither neighbour is off to the same side.
-single <- function(z) {
-  side <- ifelse(!is.na(z) & abs(z) >= withheld_beyond, sign(z), 0)
-  paired <- side[-1] == side[-length(side)]
-  side != 0 & !(c(paired, FALSE) | c(FALSE, paired))
+#' Weeks that a forecast made after the i-th reads. One that is off, `side` 1 or -1, is read only beside another such.
+#' What the week after the i-th turns out to be is no part of it, for that week is to be judged by the forecast.
+read_from <- function(side, i) {
+  side <- side[seq_len(i)]
+  paired <- side[-1] == side[-i]
+  which(side == 0 | c(paired, FALSE) | c(FALSE, paired))
 }
 
 #' Sd of each week's noise relative to the series': what weeks share, and their own standard errors where known.
@@ -268,16 +270,20 @@ fit_trend <- function(x, y, last) {
 
 to_time <- function(x) as.POSIXct(format(monday_of(x)), tz = "UTC")
 
-#' Root mean square of the residuals with Tukey's bisquare weights (Beaton and Tukey, 1974), consistent for the normal:
-#' a fixed point, from the median.
+#' Root mean square of the residuals that are no outliers, those within `outlier_beyond` scales, consistent for the
+#' normal: the reweighted scale of Rousseeuw and Leroy (1987, section 5.1), until it settles. It starts from the root
+#' mean square with Tukey's bisquare weights (Beaton and Tukey, 1974), and this from the median.
 robust_scale <- function(residual, least) {
   size <- abs(residual[!is.na(residual)])
-  weight <- function(z) pmax(1 - (z / ignored_beyond)^2, 0)^2
-  normal_mean <- function(f) {
-    stats::integrate(function(z) f(z) * stats::dnorm(z), -ignored_beyond, ignored_beyond)$value
-  }
-  of_normal <- normal_mean(function(z) weight(z) * z^2) / normal_mean(weight)
-  scale <- max(stats::median(size) / stats::qnorm(0.75), least)
+  start <- max(stats::median(size) / stats::qnorm(0.75), least)
+  smooth <- settle(start, least, ignored_beyond, function(z) pmax(1 - (z / ignored_beyond)^2, 0)^2, size)
+  settle(smooth, least, outlier_beyond, function(z) as.numeric(z <= outlier_beyond), size)
+}
+
+#' Fixed point of the root mean square of `size` by weights of `size / scale`, which are 0 beyond `end`.
+settle <- function(scale, least, end, weight, size) {
+  normal_mean <- function(f) stats::integrate(function(z) f(z) * stats::dnorm(z), -end, end)$value
+  of_normal <- normal_mean(function(z) weight(abs(z)) * z^2) / normal_mean(function(z) weight(abs(z)))
   for (round in 1:200) {
     after <- max(sqrt(stats::weighted.mean(size^2, weight(size / scale)) / of_normal), least)
     if (abs(after - scale) <= 1e-12 * scale) break

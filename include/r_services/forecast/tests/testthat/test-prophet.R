@@ -57,6 +57,14 @@ test_that("a week is judged by a fit that does not know it", {
   expected <- fit_one(value)$history$expected[26]
   value[26] <- value[26] + 5
   expect_identical(fit_one(value)$history$expected[26], expected)
+  # Two weeks off in a row are read by the fits after them, and by none before.
+  value <- line_series()
+  value[25] <- value[25] + 0.3
+  alone <- fit_one(value)$history
+  value[26] <- value[26] + 0.3
+  beside <- fit_one(value)$history
+  expect_true(all(alone$anomaly[25], beside$anomaly[25:26]))
+  expect_identical(beside$expected[26], alone$expected[26])
 })
 
 test_that("an anomaly is found, and inflates neither intervals nor later verdicts", {
