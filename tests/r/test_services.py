@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.r.conftest import LIBRARY, ROOT
 
 from irt_airflow.credentials import r_service
 from irt_analytics.demo.place import Place
+from irt_analytics.demo.processes import free_port
 from irt_analytics.demo.services import PACKAGES, Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -126,3 +129,48 @@ def test_without_r_every_service_is_unavailable_and_says_why(tmp_path: Path, mon
         assert _variables(name, connection) == {
             f"{name.upper()}_UNAVAILABLE": "R is not installed; install R 4.2 or newer"
         }
+
+
+def test_without_mirt_only_the_irt_service_is_unavailable(
+    tmp_path: Path, r_status: dict[str, dict[str, object]]
+) -> None:
+    """Debian has no mirt; where no CRAN can be reached either, the other branches must run all the same."""
+    if not all(entry["ok"] for entry in r_status.values()):
+        pytest.skip(f"R services: {r_status}")
+    place = _checkout(tmp_path / "checkout")
+    left_out = shutil.ignore_patterns("mirt", "irtmirt", "package-irt", "installed-*", "*.json", "*LOCK*")
+    shutil.copytree(LIBRARY.parent, place.folder / "r", ignore=left_out)
+    environment = os.environ | {"R_REPOS": "file:///nowhere"}
+    subprocess.run([place.root / "tools" / "setup-r"], env=environment, timeout=600, check=True)
+    status = json.loads((place.folder / "r" / "status.json").read_text(encoding="utf-8"))
+    reason = status["irt"].pop("reason")
+    assert status == {name: {"ok": name != "irt"} for name in PACKAGES}
+    assert "R mirt could not be installed from file:///nowhere (set R_REPOS to a CRAN mirror" in reason
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_readme_s_example_works_as_typed(name: str, require_r: Callable[[str], Path], tmp_path: Path) -> None:
+    """The first thing that anybody tries; only the port and the folder for files are other ones here."""
+    (tmp_path / ".demo").mkdir()
+    (tmp_path / ".demo" / "r").symlink_to(require_r(name).parent)
+    readme = (ROOT / "include" / "r_services" / name / "README.md").read_text(encoding="utf-8")
+    script = "".join(re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL))
+    jobs = script.count("job=$(")
+    assert jobs > 0
+    script = re.sub(r"PORT=\d+", f"PORT={free_port()}", script)
+    script = re.sub(r"(?<=[>@])/tmp", str(tmp_path), script)
+    with subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert re.findall(r'"state":"(\w+)"', said) == ["succeeded"] * jobs
+    assert process.returncode == 0

@@ -7,7 +7,7 @@
 #' @param items,reference data.frames: `item`, `a`, `b`, `c`.
 #' @param symmetric Both directions?
 #' @param exclusions A list of the items that were not calibrated: `all_right`, `all_wrong`.
-#' @return A list: `A`, `B`, `method`, `symmetric`, `n_anchors_used`, `dropped` (`item`, `reason`: items of the reference
+#' @return A list: `A`, `B`, `method`, `symmetric`, `n_anchors_used`, `dropped` (`item`, `reason`: the reference's items
 #'   that are no anchors). Where every `a` is 1 on both scales, A is 1.
 #' @export
 stocking_lord <- function(items, reference, symmetric = TRUE, exclusions = list()) {
