@@ -121,6 +121,14 @@ def test_a_label_needs_a_feature_that_is_recorded() -> None:
     assert segments.label(np.stack([direction(label)[recorded] for label in LABELS]), names) is None
 
 
+def test_ability_alone_makes_nobody_efficient() -> None:
+    """Where times are not recorded nobody can be called quick; the abler group needs another name or none."""
+    untimed = [index for index, name in enumerate(NAMES) if name not in ("relative_time", "e_t")]
+    names = [NAMES[index] for index in untimed]
+    able, others = direction("efficient")[untimed], direction("struggling")[untimed]
+    assert segments.label(np.stack([able, others]), names) is None
+
+
 def test_clusters_are_matched_across_scales_and_features() -> None:
     """Next week's means and sds differ; a segment must still be recognised, and a new one must not be taken for it."""
     rng = np.random.default_rng(6)

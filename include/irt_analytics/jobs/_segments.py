@@ -188,7 +188,7 @@ def label(centroids: Floats, names: Sequence[str], taken: Mapping[int, str] | No
     """Give every cluster a label of its own, so that the scores of all are greatest in sum.
 
     A label's score is the mean of the centroid's scaled features in the label's direction, over those of its features
-    that are used.
+    that are used. A label of which less than half of the features are used is given to none.
 
     Args:
         centroids: clusters x features, scaled.
@@ -200,9 +200,7 @@ def label(centroids: Floats, names: Sequence[str], taken: Mapping[int, str] | No
     """
     taken = taken or {}
     free = [cluster for cluster in range(len(centroids)) if cluster not in taken]
-    open_labels = [
-        each for each, signs in LABELS.items() if each not in taken.values() and any(name in names for name in signs)
-    ]
+    open_labels = [each for each in LABELS if each not in taken.values() and _can_tell(each, names)]
     if len(open_labels) < len(free):
         return None
     scores = np.array([[_score(centroids[cluster], names, each) for each in open_labels] for cluster in free])
@@ -213,6 +211,11 @@ def label(centroids: Floats, names: Sequence[str], taken: Mapping[int, str] | No
             return None
         given |= {free[row]: open_labels[column] for row, column in zip(rows, columns, strict=True)}
     return tuple(given[cluster] for cluster in range(len(centroids)))
+
+
+def _can_tell(name: str, names: Sequence[str]) -> bool:
+    """Whether half of a label's features are used: ability alone does not make a learner efficient."""
+    return 2 * sum(feature in names for feature in LABELS[name]) >= len(LABELS[name])
 
 
 def _score(centroid: Floats, names: Sequence[str], name: str) -> float:
@@ -245,7 +248,7 @@ def relabel(candidate: Candidate, names: Sequence[str], continued: Mapping[int, 
     kept = {
         cluster: name
         for cluster, name in continued.items()
-        if any(feature in names for feature in LABELS[name]) and _score(candidate.centroids[cluster], names, name) > 0
+        if _can_tell(name, names) and _score(candidate.centroids[cluster], names, name) > 0
     }
     labels = label(candidate.centroids, names, kept) or candidate.labels
     assert labels is not None, "a candidate without labels is not chosen"

@@ -7,6 +7,8 @@ from typing import Any
 
 #: Statistics over fewer learners than this are not shown: they would say something of single learners.
 MIN_GROUP = 10
+#: Learners with growth in theta under which its mean is assumed (0), not estimated.
+MIN_MEAN_GROWTH = 20
 
 
 def monday(day: date) -> date:

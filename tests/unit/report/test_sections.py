@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.report.test_bank import SOUND
 
-from irt_analytics.report.document import Badge, Badges, Column, Section, Table
+from irt_analytics.report.document import Badge, Badges, Cards, Column, Section, Table
 from irt_analytics.report.facts import (
     Activity,
     Facts,
@@ -252,6 +252,17 @@ def test_what_the_log_does_not_record_is_said(studio: Studio) -> None:
     ]
     (table,) = (block for block in section.blocks if isinstance(block, Table))
     assert table.rows == [["Efficiency", "the log has no response times", "50"]]
+
+
+def test_a_mean_of_growth_that_was_assumed_is_not_shown(studio: Studio) -> None:
+    """Of fewer than 20 learners the mean is taken as 0: a card of +0.00 would read as measured."""
+    for n, shown in ((19, "not shown: fewer than 20 learners"), (20, "20 learners measured")):
+        facts = replace(QUIET, growth_weeks=[GrowthWeek(MONDAY, n, 0.0, 0.3, 0, 0)])
+        (cards,) = (block for block in summary.section(facts, TEXTS, studio).blocks if isinstance(block, Cards))
+        (card,) = (card for card in cards.cards if card.label == TEXTS("cards.growth.label"))
+        assert shown in card.note
+        told = [badge.text for badge in badges_of(changes.section(facts, TEXTS, studio))]
+        assert any("over the last fortnight" in text for text in told) == (n == 20)
 
 
 def test_a_table_with_a_missing_cell_is_refused() -> None:

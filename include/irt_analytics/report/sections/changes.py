@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from irt_analytics.report.bank import review_items
 from irt_analytics.report.document import Badge, Badges, Level, Section, Words
-from irt_analytics.report.facts import MIN_GROUP, Facts
+from irt_analytics.report.facts import MIN_GROUP, MIN_MEAN_GROWTH, Facts
 from irt_analytics.report.figures import Studio
 from irt_analytics.report.markup import visible
 from irt_analytics.report.texts import Texts
@@ -73,7 +73,7 @@ def _activity(facts: Facts, texts: Texts) -> Iterator[Badge]:
 
 def _growth(facts: Facts, texts: Texts) -> Iterator[Badge]:
     now = facts.growth(facts.week_start)
-    if now is None or now.n < MIN_GROUP or now.m is None:
+    if now is None or now.n < MIN_MEAN_GROWTH or now.m is None:
         return
     level: Level = "good" if now.n_growing > now.n_declining else "watch" if now.n_declining > now.n_growing else "note"
     values = {

@@ -12,7 +12,7 @@ FEW_WEEKS = 8
 def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
     """Return the section of what is not known and why."""
     badges = [Badge("note", texts("level.note"), text) for text in _limits(facts, texts)]
-    blocks: list[Block] = [Badges(badges)] if badges else [Words(texts("limits.none"))]
+    blocks: list[Block] = [Badges(badges)] if badges else []
     gaps = [gap for gap in facts.kpi_gaps if gap.kpi != "a_t_dropped"]
     if gaps:
         rows = [[texts(f"kpi.{gap.kpi}.name"), texts.said(gap.reason), texts.count(gap.n)] for gap in gaps]
@@ -22,7 +22,7 @@ def section(facts: Facts, texts: Texts, _studio: Studio) -> Section:
             Column(texts("limits.columns.n"), "right", 16),
         ]
         blocks.append(Table("gaps", texts("limits.table"), columns, rows))
-    return Section("limits", texts("limits.title"), blocks)
+    return Section("limits", texts("limits.title"), blocks or [Words(texts("limits.none"))])
 
 
 def _limits(facts: Facts, texts: Texts) -> list[str]:

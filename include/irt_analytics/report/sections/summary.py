@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from irt_analytics.report.bank import judged_items, review_items
 from irt_analytics.report.document import Badge, Badges, Block, Card, Cards, Section
-from irt_analytics.report.facts import MIN_GROUP, Facts, JobRun
+from irt_analytics.report.facts import MIN_MEAN_GROWTH, Facts, JobRun
 from irt_analytics.report.figures import Studio
 from irt_analytics.report.texts import NOTHING, Texts
 
@@ -76,8 +76,8 @@ def _active(facts: Facts, texts: Texts) -> Card:
 
 def _growth(facts: Facts, texts: Texts) -> Card:
     week = facts.growth(facts.week_start)
-    if week is None or week.n < MIN_GROUP or week.m is None:
-        return Card(texts("cards.growth.label"), NOTHING, texts("suppressed.group", minimum=MIN_GROUP))
+    if week is None or week.n < MIN_MEAN_GROWTH or week.m is None:
+        return Card(texts("cards.growth.label"), NOTHING, texts("suppressed.group", minimum=MIN_MEAN_GROWTH))
     return Card(
         texts("cards.growth.label"),
         texts.number(week.m, signed=True),
