@@ -19,6 +19,7 @@ from irt_analytics import clients, db
 from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult
 from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.irt.priors import Priors
 from irt_analytics.jobs import _parity, mirt_calibrate
 from irt_analytics.jobs._mirt_engine import calibrate_by_mirt
 from irt_analytics.params import RunParams
@@ -144,6 +145,22 @@ def test_both_engines_agree(service: RService, name: str, model: Any) -> None:
     assert mirt.persons.theta == pytest.approx(theta.to_numpy(), abs=0.002)
     if mirt.se_method == "Oakes":
         assert list(mirt.items.se_b) == pytest.approx(items["se_b"].to_numpy(), rel=0.05)
+
+
+def test_both_engines_agree_on_the_three_parameter_model(service: RService) -> None:
+    """Under a normal prior of logit c both are at the same maximum; of beta priors see docs/models.md."""
+    table, prior = read("lsat7"), (-1.1, 0.5)
+    mirt = ask(service, table, model="3PL", priors="weak", logit_c=prior, standard_errors=False)
+    cells = long(table)
+    responses = Responses.from_long(cells["learner"], cells["item"], cells["correct"])
+    native = calibrate(responses, model="3PL", priors=Priors(a=(0.0, 0.5), logit_c=prior), tolerance=1e-6)
+    items = native.items.set_index("item_id").loc[mirt.items.item]
+    a, b = np.array(mirt.items.a), np.array(mirt.items.b)
+    assert a == pytest.approx(items["a"].to_numpy(), abs=0.003)
+    assert -a * b == pytest.approx(-(items["a"] * items["b"]).to_numpy(), abs=0.003)
+    assert mirt.items.c == pytest.approx(items["c"].to_numpy(), abs=0.003)
+    assert mirt.log_likelihood == pytest.approx(native.log_likelihood, abs=0.01)
+    assert "logit(c) ~ normal(-1.1, 0.5)" in mirt.priors
 
 
 def test_errors_are_those_mirt_published(service: RService) -> None:

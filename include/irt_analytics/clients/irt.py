@@ -15,6 +15,7 @@ class IrtCalibrateRequest(Request):
         priors: weak is a ~ lognormal(0, 0.5), c ~ beta(5, 17); default none.
         weak_below: items with fewer responses have the weak priors in any case; default 0.
         weak_unit: sd of theta on the scale that the weak priors are meant for; default 1.
+        logit_c: mean and sd of a normal prior of logit c in place of the beta prior.
         nodes, lower, upper: the quadrature; default 61 points on [-6, 6].
         tolerance, max_iterations: end of the EM algorithm; default 1e-6, 2000.
         standard_errors: whether to compute them; default yes.
@@ -31,6 +32,7 @@ class IrtCalibrateRequest(Request):
     priors: Literal["none", "weak"] | None = None
     weak_below: int | None = None
     weak_unit: float | None = None
+    logit_c: tuple[float, float] | None = None
     nodes: int | None = None
     lower: float | None = None
     upper: float | None = None

@@ -4,13 +4,15 @@
 max_cells <- 5e7
 
 # The weak priors on a scale whose theta has the sd `unit` on the scale that they are meant for.
-weak_priors <- function(model, unit) {
-  priors <- list(a1 = list(type = "lnorm", log(unit), 0.5), g = list(type = "expbeta", 5, 17))
+weak_priors <- function(model, unit, logit_c) {
+  of_c <- if (length(logit_c)) list(type = "norm", logit_c[[1]], logit_c[[2]]) else list(type = "expbeta", 5, 17)
+  priors <- list(a1 = list(type = "lnorm", log(unit), 0.5), g = of_c)
   switch(model, Rasch = list(), "2PL" = priors["a1"], "3PL" = priors)
 }
 
-priors_text <- function(model, unit) {
-  texts <- c(sprintf("a ~ lognormal(%g, 0.5)", log(unit)), "c ~ beta(5, 17)")
+priors_text <- function(model, unit, logit_c) {
+  of_c <- if (length(logit_c)) sprintf("logit(c) ~ normal(%g, %g)", logit_c[[1]], logit_c[[2]]) else "c ~ beta(5, 17)"
+  texts <- c(sprintf("a ~ lognormal(%g, 0.5)", log(unit)), of_c)
   switch(model, Rasch = "none", "2PL" = texts[[1]], "3PL" = paste(texts, collapse = ", "))
 }
 
@@ -25,6 +27,8 @@ priors_text <- function(model, unit) {
 #' @param weak_below Items with fewer responses than this have the weak priors also where the others have none.
 #' @param weak_unit sd of theta, here 1, on the scale that the weak priors are meant for: a / weak_unit ~
 #'   lognormal(0, 0.5).
+#' @param logit_c Mean and sd of a normal prior of logit c in place of the beta prior, at whose maximum mirt's default
+#'   optimizer does not arrive.
 #' @param fixed A data.frame of items that keep their parameters: `item`, `a`, `b` and, optionally, `c`.
 #' @param reference A data.frame of the same columns: items on the scale to link to.
 #' @param nodes,lower,upper The quadrature: equally spaced points.
@@ -41,17 +45,18 @@ priors_text <- function(model, unit) {
 #'   `iterations`, `quadrature`, `engine_versions`, `messages`.
 #' @export
 calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("none", "weak"), weak_below = 0,
-                      weak_unit = 1, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6,
+                      weak_unit = 1, logit_c = NULL, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6,
                       tolerance = 1e-6, max_iterations = 2000, standard_errors = TRUE, covariance_of = NULL,
                       symmetric = TRUE, progress = function(fraction, note) invisible()) {
   model <- match.arg(model)
   priors <- match.arg(priors)
   fixed <- check_items(fixed, "fixed", model)
   reference <- check_items(reference, "reference", "3PL")
+  if (length(logit_c) && logit_c[[2]] <= 0) irtcommon::fail("invalid_field", "logit_c: expected a mean and a positive sd")
   sorted <- as_matrix(responses, fixed)
   check_size(sorted$matrix, fixed)
   few <- colnames(sorted$matrix)[priors == "weak" | colSums(!is.na(sorted$matrix)) < weak_below]
-  weak <- list(items = few, priors = weak_priors(model, weak_unit))
+  weak <- list(items = few, priors = weak_priors(model, weak_unit, logit_c))
   messages <- character()
   heard <- function(message) {
     messages <<- c(messages, trimws(conditionMessage(message)))
@@ -77,8 +82,8 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
   log_likelihood <- mirt::extract.mirt(fit, "logLik")
   list(
     model = model,
-    priors = if (priors == "weak") priors_text(model, weak_unit) else "none",
-    priors_of_few = if (priors == "weak" || weak_below > 0) priors_text(model, weak_unit) else "none",
+    priors = if (priors == "weak") priors_text(model, weak_unit, logit_c) else "none",
+    priors_of_few = if (priors == "weak" || weak_below > 0) priors_text(model, weak_unit, logit_c) else "none",
     items = items,
     latent = latent,
     persons = persons,

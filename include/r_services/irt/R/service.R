@@ -22,8 +22,8 @@ calibrate_endpoint <- function() {
         if (length(columns[[1]])) as.data.frame(stats::setNames(Filter(length, columns), item_columns(prefix, columns)))
       }
       options <- input[c(
-        "model", "priors", "weak_below", "weak_unit", "nodes", "lower", "upper", "tolerance", "max_iterations",
-        "standard_errors", "covariance_of", "symmetric"
+        "model", "priors", "weak_below", "weak_unit", "logit_c", "nodes", "lower", "upper", "tolerance",
+        "max_iterations", "standard_errors", "covariance_of", "symmetric"
       )]
       do.call(calibrate, c(
         list(
@@ -63,6 +63,9 @@ option_fields <- function() {
     option("weak_below", "integer", "Items with fewer responses have the weak priors in any case. Default 0.", min = 0),
     option("weak_unit", "number", "sd of theta on the scale that the weak priors are meant for. Default 1.",
       min = 1e-3, max = 1e3
+    ),
+    option("logit_c", "number", "Mean and sd of a normal prior of logit c, in place of the beta prior.",
+      list = TRUE, min_length = 2, max_length = 2
     ),
     option("nodes", "integer", "Quadrature points. Default 61.", min = 5, max = 501),
     option("lower", "number", "First quadrature point. Default -6.", max = -1),
