@@ -59,6 +59,14 @@ class ErrorCovariance:
             variances = np.where(self.rows >= 0, np.append(np.diagonal(self.items), np.nan)[self.rows], np.nan)
         return np.sqrt(variances)
 
+    def blocks(self, items: Integers) -> Floats:
+        """Covariance of a, b, c of each item by itself, shape (n_items, 3, 3), 0 where not estimated."""
+        if self.method == "block_diagonal":
+            return np.nan_to_num(self.items[items])
+        rows = self.rows[items]
+        both = (rows[:, :, None] >= 0) & (rows[:, None, :] >= 0)
+        return np.where(both, self.items[rows[:, :, None], rows[:, None, :]], 0.0)
+
     def between(self, items: Integers) -> tuple[Floats, NDArray[np.bool_]]:
         """Covariance matrix of the estimated parameters of some items, and which of a, b, c those are."""
         rows = self.rows[items]

@@ -114,6 +114,13 @@ class Calibration:
         return float(np.log(self.n_persons)) * self.n_parameters - 2.0 * self.log_likelihood
 
     @property
+    def error_blocks(self) -> Floats:
+        """Covariance of (a, b, c) of every item of `items`, shape (n_items, 3, 3); 0 where not estimated or unknown."""
+        if self._errors is None or self.se_method == "none":
+            return np.zeros((len(self.items), 3, 3))
+        return self._errors.blocks(self._item_ids.get_indexer(pd.Index(self.items["item_id"])))
+
+    @property
     def covariance(self) -> pd.DataFrame:
         """Covariance matrix of all estimated item parameters; see `covariance_of`.
 

@@ -17,7 +17,7 @@ errors of A and B follow by the delta method, for the response curve criteria th
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -54,6 +54,7 @@ class Link:
         n_anchors_used: number of anchors behind A and B.
         anchors: their item ids, in the order of the new calibration.
         dropped: item ids of common items that could not serve as anchors, each with the reason.
+        gradient: derivatives of A and B in the anchors' a, b and c on the reference scale, shape (2, 3, n_anchors).
     """
 
     A: float
@@ -66,11 +67,12 @@ class Link:
     n_anchors_used: int
     anchors: tuple[Hashable, ...]
     dropped: Mapping[Hashable, str]
+    gradient: Floats | None = field(default=None, compare=False, repr=False)
 
     def linking_constants(self) -> dict[str, object]:
         """A, B, their errors and the anchors behind them, ready for JSON (an unknown error is None)."""
-        constants = asdict(self)
-        for name in ("anchors", "cov_AB"):
+        constants = asdict(replace(self, gradient=None))
+        for name in ("anchors", "cov_AB", "gradient"):
             del constants[name]
         constants["dropped"] = {str(item): reason for item, reason in self.dropped.items()}
         return {
@@ -118,7 +120,8 @@ class Link:
         and `se_B`.
 
         Args:
-            items: columns a, b and, optionally, se_a and se_b; others pass through. A latent mean and sd carried in
+            items: columns a, b and, optionally, se_a, se_b and the covariances cov_ac, cov_bc (that of a and b does
+                not change); others pass through. A latent mean and sd carried in
                 `items.attrs` move along.
 
         Returns:
@@ -131,6 +134,10 @@ class Link:
             transformed["se_a"] = items["se_a"] / self.A
         if "se_b" in items:
             transformed["se_b"] = self.A * items["se_b"]
+        if "cov_ac" in items:
+            transformed["cov_ac"] = items["cov_ac"] / self.A
+        if "cov_bc" in items:
+            transformed["cov_bc"] = self.A * items["cov_bc"]
         if {"latent_mean", "latent_sd"} <= items.attrs.keys():
             mean, sd = self.transform_latent(items.attrs["latent_mean"], items.attrs["latent_sd"])
             transformed.attrs = items.attrs | {"latent_mean": mean, "latent_sd": sd}
@@ -207,6 +214,7 @@ def link(
         n_anchors_used=len(new),
         anchors=tuple(new.index),
         dropped=dropped,
+        gradient=jacobian[1],
     )
 
 

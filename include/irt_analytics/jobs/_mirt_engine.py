@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irt_analytics import clients
 from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult, ParameterCovariance
@@ -47,6 +48,21 @@ class MirtCalibration:
     se_method: Literal["full", "none"]
     engine_version: str
     _covariance: ParameterCovariance | None = field(repr=False)
+
+    @property
+    def error_blocks(self) -> NDArray[np.float64]:
+        """Covariance of (a, b, c) of every item, shape (n_items, 3, 3): whole for the items whose covariances came."""
+        errors = self.items[["se_a", "se_b", "se_c"]].to_numpy(dtype=np.float64)
+        blocks: NDArray[np.float64] = np.nan_to_num(errors**2)[:, :, None] * np.eye(3)
+        if self._covariance is not None:
+            came = self.items["item_id"].isin(self._covariance.item).to_numpy()
+            matrix = self.covariance_of(self.items["item_id"][came])
+            assert matrix is not None
+            for row, item in zip(np.flatnonzero(came), self.items["item_id"][came], strict=True):
+                own = matrix.loc[[item], [item]]
+                at = ["abc".index(name) for _, name in own.index]
+                blocks[row][np.ix_(at, at)] = own.to_numpy()
+        return blocks
 
     def covariance_of(self, item_ids: Iterable[Any]) -> pd.DataFrame | None:
         """Covariance matrix of the parameters of the given items, as the native engine's; None where not all came."""

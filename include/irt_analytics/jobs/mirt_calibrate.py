@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from irt_analytics import __version__, code_version, db
 from irt_analytics.errors import ConfigurationError, RefusedError
-from irt_analytics.irt import Responses, calibrate, estimate_abilities, link
+from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.irt.anchors import Cohort, Scale, line_of_moments, link_anchors, on_reference, with_covariances
 from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import MIN_ANCHORS, Link
@@ -55,6 +56,13 @@ BANK_COLUMNS = [
     "anchor",
     "status",
     "first_published_as_of",
+    "cov_ab",
+    "cov_ac",
+    "cov_bc",
+    "reference_as_of",
+    "drift_statistic",
+    "drift_p_value",
+    "drifted",
 ]
 
 Fitted = Calibration | MirtCalibration
@@ -87,6 +95,20 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
+class References:
+    """What later calibrations link to: the parameters of every item that were published first.
+
+    Attributes:
+        items: item_id, a, b, c, their errors, n_responses, status, run (day of the calibration that they are of) and
+            shared, shared_of_new: shares of their answers, and of the new ones, that both calibrations rest on.
+        scales: what is common to the items of a run.
+    """
+
+    items: pd.DataFrame
+    scales: dict[date, Scale]
+
+
+@dataclass(frozen=True, eq=False)
 class Linked:
     """A calibration on the published scale.
 
@@ -96,6 +118,8 @@ class Linked:
         latent_sd: their sd.
         link: the line that took them there; None where this calibration sets the scale.
         pool: the items among which anchors were looked for, in words.
+        drift: item_id, statistic, p, drifted of every anchor.
+        errors: what the errors of its items share, on that scale.
     """
 
     items: pd.DataFrame
@@ -103,6 +127,8 @@ class Linked:
     latent_sd: float
     link: Link | None
     pool: str
+    drift: pd.DataFrame
+    errors: Scale
 
     def constants(self) -> dict[str, object]:
         """A, B, their errors and the anchors behind them."""
@@ -137,23 +163,32 @@ def run(context: JobContext) -> None:
         )
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
-    meta = _describe_fit(context, window, evidence, fit, reference, tagged)
+    references = _read(context, "calibration/references", day=context.as_of - timedelta(days=1))
+    meta = _describe_fit(context, window, evidence, fit, reference, references, tagged)
     if not fit.converged:
         reason = (
             f"the EM algorithm did not converge in {fit.iterations} iterations; look for items with few or one-sided "
             "answers, or calibrate with priors=weak or model=Rasch"
         )
         raise _refuse(context, meta, reason)
-    theta = estimate_abilities(evidence.items, fit.items)["theta"]
-    statistics = item_fit(evidence.items, fit.items, theta)[["item_id", "infit", "outfit"]]
+    theta = estimate_abilities(evidence.items, fit.items)
+    statistics = item_fit(evidence.items, fit.items, theta["theta"])[["item_id", "infit", "outfit"]]
+    cohort = Cohort.of(theta, fit.latent_mean, fit.latent_sd, fixed_unit=fit.model == "Rasch")
     try:
-        linked = link_to_published(fit, reference, tagged, params)
+        linked = link_to_published(fit, cohort, _with_shares(context, window, fit, cohort, references), tagged, params)
     except ValueError as error:
         reason = f"the calibration cannot be put on the published scale: {error}"
         raise _refuse(context, meta, reason) from None
 
     bank = assemble_bank(
-        linked, statistics, reference, questions, evidence.median_times, tagged, params.item_minimum, context.as_of
+        linked,
+        statistics,
+        reference.merge(references[["item_id", "status", "run"]], on="item_id", suffixes=("", "_reference")),
+        questions,
+        evidence.median_times,
+        tagged,
+        params.item_minimum,
+        context.as_of,
     )
     _count_statuses(context, bank, params.item_minimum)
     abilities = _estimate(evidence.abilities, bank, linked)
@@ -163,7 +198,8 @@ def run(context: JobContext) -> None:
         "published": True,
         "published_at_as_of": context.as_of,
         "exclusions": context.record.exclusions,
-        "model_spec": meta["model_spec"] | {"linking_constants": linked.constants()},
+        "model_spec": meta["model_spec"]
+        | {"linking_constants": linked.constants(), "scale_errors": _describe_errors(cohort, linked)},
     }
     _save(context, meta, bank, abilities)
 
@@ -344,12 +380,52 @@ def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) 
             raise RefusedError(f"the answers cannot be calibrated: {error}") from None
 
 
-def link_to_published(fit: Fitted, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams) -> Linked:
+def _with_shares(
+    context: JobContext, window: Window, fit: Fitted, cohort: Cohort, references: pd.DataFrame
+) -> References:
+    """Read how much of what references rest on is in the new calibration too, answers and learners."""
+    items = references.assign(shared=0.0, shared_of_new=0.0)
+    if len(items) and items["run"].max() >= window.start:
+        by_day = _read(context, "calibration/first_attempts_by_day", window_start=window.start, as_of=context.as_of)
+        answers = by_day.merge(items[["item_id", "run", "window_start"]], on="item_id")
+        both = answers[(answers["day"] <= answers["run"]) & (answers["day"] >= answers["window_start"])]
+        counts = {name: frame.groupby("item_id")["n"].sum() for name, frame in (("all", by_day), ("both", both))}
+        of_new = (counts["both"] / counts["all"]).reindex(items["item_id"]).fillna(0.0).to_numpy(dtype=np.float64)
+        n_new = fit.items.set_index("item_id")["n_responses"].reindex(items["item_id"]).fillna(0).to_numpy()
+        items["shared_of_new"] = of_new
+        items["shared"] = np.minimum(1.0, of_new * n_new / np.maximum(items["n_responses"], 1))
+    scales: dict[date, Scale] = {}
+    nothing = np.zeros((2, 2))
+    for run in sorted(set(items["run"])):
+        own = items[items["run"] == run]
+        stated = own["scale_errors"].iloc[0]
+        errors = (
+            {name: np.array(value) for name, value in json.loads(stated).items()} if isinstance(stated, str) else {}
+        )
+        scale = Scale(
+            errors.get("line", nothing),
+            errors.get("common", nothing),
+            errors.get("scale", nothing),
+            in_items=own["se_method"].iloc[0] == "full",
+        )
+        if "moments" in errors:
+            abilities = _read(context, "calibration/abilities", day=run)
+            mean, sd = (float(own[name].iloc[0]) for name in ("latent_mean", "latent_sd"))
+            to_line = line_of_moments(mean, sd, fixed_unit=fit.model == "Rasch")
+            scale = replace(scale, with_new=cohort.covariance_with(abilities, mean, sd, errors["moments"], to_line))
+        scales[run] = scale
+    return References(items, scales)
+
+
+def link_to_published(
+    fit: Fitted, cohort: Cohort, references: References, tagged: pd.Series[str], params: RunParams
+) -> Linked:
     """Put a calibration on the published scale; the first one sets it.
 
-    Anchors are the items in common that are tagged or, where none is tagged, those with enough answers in both
-    calibrations. Where these are fewer than two, the next wider pool is searched: all tagged, with enough answers, in
-    common.
+    It is linked to what was first published of each anchor, so that days do not add up their errors. Anchors are the
+    items in common that are tagged or, where none is tagged, those with enough answers in both calibrations. Where
+    these are fewer than two, the next wider pool is searched: all tagged, with enough answers, in common. Those that
+    moved are left out.
 
     A first 2PL or 3PL calibration sets theta to mean 0 and sd 1, a Rasch one to mean 0 and the unit to that of a = 1
     (the logit), so that its sd is estimated. Rasch calibrations then link by B alone.
@@ -357,9 +433,13 @@ def link_to_published(fit: Fitted, reference: pd.DataFrame, tagged: pd.Series[st
     Raises:
         ValueError: the items in common do not determine a link.
     """
+    items, reference = with_covariances(fit.items, fit.error_blocks), references.items
+    errors = Scale.of(items, cohort.line, in_items=fit.se_method == "full")
     if reference.empty:
-        return Linked(fit.items, fit.latent_mean, fit.latent_sd, None, "first calibration: it sets the scale")
-    common = fit.items[["item_id", "n_responses"]].merge(
+        untested = pd.DataFrame(columns=["item_id", "statistic", "p", "drifted"])
+        pool = "first calibration: it sets the scale"
+        return Linked(items, fit.latent_mean, fit.latent_sd, None, pool, untested, errors)
+    common = items[["item_id", "n_responses"]].merge(
         reference[["item_id", "n_responses"]], on="item_id", suffixes=("", "_reference")
     )
     least = common[["n_responses", "n_responses_reference"]].min(axis=1)
@@ -372,16 +452,32 @@ def link_to_published(fit: Fitted, reference: pd.DataFrame, tagged: pd.Series[st
         ((name, which) for name, which in pools.items() if which.sum() >= MIN_ANCHORS), ("in common", least > 0)
     )
     anchors = common.loc[chosen, "item_id"]
-    line = link(
-        fit.items[fit.items["item_id"].isin(anchors)],
-        reference.loc[reference["item_id"].isin(anchors), ["item_id", "a", "b", "c", "se_a", "se_b", "se_c"]],
+    found = link_anchors(
+        items,
+        errors,
+        reference[reference["item_id"].isin(anchors)],
+        references.scales,
         method=params.linking,
-        symmetric=True,
-        covariance=fit.covariance_of(anchors) if fit.se_method == "full" else None,
+        test_drift=fit.se_method != "none",
     )
-    logger.info("link: A = %.4f, B = %.4f from %d anchors (items %s)", line.A, line.B, line.n_anchors_used, pool)
+    line = found.line
+    logger.info(
+        "link: A = %.4f, B = %.4f from %d anchors (items %s), %d drifted",
+        *(line.A, line.B, line.n_anchors_used, pool, found.drift["drifted"].sum()),
+    )
     mean, sd = line.transform_latent(fit.latent_mean, fit.latent_sd)
-    return Linked(line.transform_items(fit.items), mean, sd, line, pool)
+    moved = replace(
+        errors, line=on_reference(errors.line, line), common=on_reference(errors.common, line), scale=found.scale
+    )
+    return Linked(line.transform_items(items), mean, sd, line, pool, found.drift, moved)
+
+
+def _describe_errors(cohort: Cohort, linked: Linked) -> dict[str, Any]:
+    """What later links need of this calibration; moments where it set the scale, whose learners' errors stay in it."""
+    errors = {"line": linked.errors.line, "common": linked.errors.common, "scale": linked.errors.scale}
+    if linked.link is None:
+        errors["moments"] = cohort.moments
+    return {name: matrix.tolist() for name, matrix in errors.items()}
 
 
 def assemble_bank(
@@ -397,7 +493,18 @@ def assemble_bank(
     """Join the calibrated items with the published ones that stay as they are; one row an item in `BANK_COLUMNS`.
 
     An item under the minimum keeps its published parameters (frozen), unless it has more answers now than they rest on;
-    then, as without any, it has those of this calibration (provisional).
+    then, as without any, it has those of this calibration (provisional). Later calibrations link to an item's first
+    parameters as estimated; to those of today where it drifted.
+
+    Args:
+        linked: the calibration.
+        statistics: infit and outfit of its items.
+        reference: the published bank, with status_reference and run of the parameters that it is linked to.
+        questions: topics.
+        median_times: by item.
+        tagged: anchors by their tag.
+        minimum: first attempts of an estimated item.
+        as_of: the day.
     """
     published = reference.set_index("item_id")
     items = linked.items.merge(statistics, on="item_id").set_index("item_id")
@@ -409,7 +516,18 @@ def assemble_bank(
         first_published_as_of=published["first_published_as_of"].reindex(estimated.index).fillna(as_of),
         median_time_ms=np.nan,
     )
+    drift = linked.drift.set_index("item_id")
+    begins = (
+        published["run"].reindex(estimated.index).isna()
+        | estimated.index.isin(drift.index[drift["drifted"].astype(bool)])
+        | (
+            (estimated["status"] == "estimated")
+            & (published["status_reference"].reindex(estimated.index) != "estimated")
+        )
+    )
+    estimated = estimated.assign(reference_as_of=published["run"].reindex(estimated.index).mask(begins, as_of))
     kept = published[~published.index.isin(estimated.index)].assign(status="frozen")
+    kept = kept.assign(reference_as_of=kept["run"])
     bank = pd.concat([estimated, kept[kept.columns.intersection(estimated.columns)]]).sort_index()
     used = linked.link.anchors if linked.link is not None else ()
     return bank.assign(
@@ -417,7 +535,10 @@ def assemble_bank(
         topic_id=questions.set_index("item_id")["topic_id"]
         .reindex(bank.index)
         .fillna(published["topic_id"].reindex(bank.index)),
-        anchor=bank.index.isin(used) | bank.index.isin(tagged),
+        anchor=bank.index.isin(used) | bank.index.isin(tagged) | bank.index.isin(drift.index),
+        drift_statistic=drift["statistic"].astype(np.float64).reindex(bank.index),
+        drift_p_value=drift["p"].astype(np.float64).reindex(bank.index),
+        drifted=bank.index.isin(drift.index[drift["drifted"].astype(bool)]),
     ).reset_index()[BANK_COLUMNS]
 
 
@@ -433,13 +554,14 @@ def _describe_fit(
     evidence: Evidence,
     fit: Fitted,
     reference: pd.DataFrame,
+    references: pd.DataFrame,
     tagged: pd.Series[str],
 ) -> dict[str, Any]:
     """The mirt_fit_meta row of a calibration that is not published (yet)."""
     params = context.params
     parameters = {name: getattr(params, name) for name in PARAMETERS} | {"min_answers_item": params.item_minimum}
     reference_run_id = None if reference.empty else str(reference["run_id"].iloc[0])
-    fingerprint = _fingerprint(evidence, tagged, reference_run_id)
+    fingerprint = _fingerprint(evidence, tagged, reference_run_id, references)
     version = code_version()
     run_id = _digest([json.dumps([context.tenant, str(context.as_of), parameters, fingerprint, version]).encode()])
     quadrature = {"n_nodes": fit.quadrature.n_nodes, "lower": fit.quadrature.lower, "upper": fit.quadrature.upper}
@@ -482,13 +604,16 @@ def _describe_priors(fit: Fitted, minimum: int) -> str:
     return f"{fit.priors}; provisional items: {of_few}"
 
 
-def _fingerprint(evidence: Evidence, tagged: pd.Series[str], reference_run_id: str | None) -> str:
-    """Hash of what a calibration rests on: answers, item times, anchor tags and the bank it links to."""
+def _fingerprint(
+    evidence: Evidence, tagged: pd.Series[str], reference_run_id: str | None, references: pd.DataFrame
+) -> str:
+    """Hash of what a calibration rests on: answers, item times, anchor tags, the bank and the values it links to."""
     parts: list[bytes] = [json.dumps([reference_run_id, sorted(tagged)]).encode()]
     for responses in (evidence.abilities, evidence.items):
         parts += [json.dumps([list(responses.student_ids), list(responses.item_ids)]).encode()]
         parts += [responses.indptr.tobytes(), responses.answers.tobytes()]
     parts.append(evidence.median_times.to_numpy().tobytes())
+    parts.append(references.sort_values("item_id")[["a", "b", "c"]].to_numpy(dtype=np.float64).tobytes())
     return _digest(parts)
 
 

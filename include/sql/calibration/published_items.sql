@@ -16,6 +16,10 @@ select
     median_time_ms,
     status,
     first_published_as_of,
+    cov_ab,
+    cov_ac,
+    cov_bc,
+    reference_as_of,
     model,
     latent_mean,
     latent_sd
