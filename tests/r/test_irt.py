@@ -227,6 +227,59 @@ def test_the_job_fills_the_same_tables_with_either_engine(settings: Settings, se
     assert theta == pytest.approx(native_theta, abs=0.003)
 
 
+def test_a_linked_day_is_the_same_with_either_engine(settings: Settings, service: RService) -> None:
+    """The second cohort is on the first one's scale, with one error: drift and every later day rest on it.
+
+    Both engines end within 1e-4 of the maximum, so that parameters differ by no more than 0.005 and errors by 2 %.
+    """
+    rng, n, n_items = np.random.default_rng(11), 600, 20
+    a, b = rng.lognormal(0.0, 0.3, n_items), rng.normal(0.0, 1.0, n_items)
+    days = date(2026, 3, 4), date(2026, 3, 14)
+    logs = []
+    for day, mean, sd in ((days[0], 0.0, 1.0), (days[1], 0.5, 1.2)):
+        theta = rng.normal(mean, sd, (n, 1))
+        correct = rng.random((n, n_items)) < 1.0 / (1.0 + np.exp(-a * (theta - b)))
+        learner = np.char.add(f"{day}-", np.arange(n).astype(str)).repeat(n_items)
+        item = np.tile(np.char.add("q", np.arange(n_items).astype(str)), n)
+        logs.append(pd.DataFrame({"student_id": learner, "item_id": item, "correct": correct.ravel()}))
+        logs[-1] = logs[-1].assign(completed_at=at(day), timed_out=False)
+    addressed = settings.model_copy(update={"r_irt_url": service.url, "r_irt_token": SecretStr(TOKEN)})
+    links, items = {}, {}
+    for engine in ("native", "mirt"):
+        write_answers(settings, pd.concat(logs), engine)
+        params = RunParams(irt_engine=engine, priors="none", irt_window_days=7)
+        for day in days:
+            assert run_job(mirt_calibrate.JOB, tenant=engine, as_of=day, params=params, settings=addressed) == 0
+        with db.connect(settings) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                """
+                select run_id, engine, n_persons, published, model_spec -> 'linking_constants'
+                from mirt_fit_meta
+                where tenant_id = %s and as_of = %s
+                """,
+                [engine, days[1]],
+            )
+            ((run_id, *meta, link),) = cursor.fetchall()
+            assert meta == [engine, n, True]
+            links[engine] = link
+            cursor.execute(
+                "select item_id, a, b, se_a, se_b from mirt_item_params where tenant_id = %s and run_id = %s",
+                [engine, run_id],
+            )
+            items[engine] = pd.DataFrame(cursor.fetchall(), columns=["item_id", "a", "b", "se_a", "se_b"])
+    native, mirt = links["native"], links["mirt"]
+    assert (mirt["n_anchors_used"], mirt["dropped"]) == (native["n_anchors_used"], native["dropped"])
+    assert abs(native["A"] - 1.2) < 3 * native["se_A"]
+    assert abs(native["B"] - 0.5) < 3 * native["se_B"]
+    assert (mirt["A"], mirt["B"]) == pytest.approx((native["A"], native["B"]), abs=0.002)
+    assert (mirt["se_A"], mirt["se_B"]) == pytest.approx((native["se_A"], native["se_B"]), rel=0.02)
+    of_native, of_mirt = (items[engine].set_index("item_id").sort_index() for engine in ("native", "mirt"))
+    assert list(of_mirt.index) == list(of_native.index)
+    assert len(of_mirt) == n_items
+    np.testing.assert_allclose(of_mirt[["a", "b"]], of_native[["a", "b"]], atol=0.005)
+    np.testing.assert_allclose(of_mirt[["se_a", "se_b"]], of_native[["se_a", "se_b"]], rtol=0.02)
+
+
 def test_the_parity_report_compares_both_engines_on_a_day_s_answers(
     settings: Settings, service: RService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

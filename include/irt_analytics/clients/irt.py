@@ -19,7 +19,6 @@ class IrtCalibrateRequest(Request):
         nodes, lower, upper: the quadrature; default 61 points on [-6, 6].
         tolerance, max_iterations: end of the EM algorithm; default 1e-6, 2000.
         standard_errors: whether to compute them; default yes.
-        covariance_of: items whose covariance matrix is wanted.
         fixed_item, fixed_a, fixed_b, fixed_c: items that keep their parameters.
         reference_item, reference_a, reference_b, reference_c: items on the scale to link to.
         symmetric: whether the link counts both directions; default yes.
@@ -39,7 +38,6 @@ class IrtCalibrateRequest(Request):
     tolerance: float | None = None
     max_iterations: int | None = None
     standard_errors: bool | None = None
-    covariance_of: list[str] | None = None
     fixed_item: list[str] | None = None
     fixed_a: list[float] | None = None
     fixed_b: list[float] | None = None
@@ -52,7 +50,7 @@ class IrtCalibrateRequest(Request):
 
 
 class ItemParameters(Result):
-    """Items, their errors (None: fixed, or not found) and fit; columns of one table."""
+    """Items, errors and covariances of a, b, c (None: fixed, or not found) and fit; columns of one table."""
 
     item: list[str]
     a: list[float]
@@ -61,6 +59,9 @@ class ItemParameters(Result):
     se_a: list[float | None]
     se_b: list[float | None]
     se_c: list[float | None]
+    cov_ab: list[float | None]
+    cov_ac: list[float | None]
+    cov_bc: list[float | None]
     fixed: list[bool]
     n_responses: list[int]
     p_value: list[float]
@@ -87,14 +88,6 @@ class Persons(Result):
     theta: list[float]
     se: list[float]
     n_responses: list[int]
-
-
-class ParameterCovariance(Result):
-    """Covariance of the estimated parameters; `matrix` by rows, the order of `item` and `parameter`."""
-
-    item: list[str]
-    parameter: list[Literal["a", "b", "c"]]
-    matrix: list[float]
 
 
 class DroppedAnchors(Result):
@@ -141,7 +134,6 @@ class IrtCalibrateResult(Result):
     items: ItemParameters
     latent: LatentDistribution
     persons: Persons
-    covariance: ParameterCovariance | None
     linking_constants: LinkingConstants | None
     exclusions: Exclusions
     n_persons: int

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from irt_analytics import clients
-from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult, ParameterCovariance
+from irt_analytics.clients.irt import IrtCalibrateRequest, IrtCalibrateResult
 from irt_analytics.errors import ConfigurationError, RefusedError, Skip
 from irt_analytics.irt import Responses
+from irt_analytics.irt.anchors import COVARIANCES, error_blocks
 from irt_analytics.irt.calibrate import Exclusion
 from irt_analytics.irt.quadrature import Quadrature
 from irt_analytics.params import RunParams
@@ -21,8 +21,6 @@ from irt_analytics.settings import Settings
 
 #: Items up to which mirt's standard errors are asked for: their time grows with the square of the parameters.
 ERROR_ITEMS = 1_000
-#: Items whose joint covariance travels: the anchors' errors of the link need no more.
-COVARIANCE_ITEMS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,39 +45,15 @@ class MirtCalibration:
     exclusions: tuple[Exclusion, ...]
     se_method: Literal["full", "none"]
     engine_version: str
-    _covariance: ParameterCovariance | None = field(repr=False)
 
     @property
     def error_blocks(self) -> NDArray[np.float64]:
-        """Covariance of (a, b, c) of every item, shape (n_items, 3, 3): whole for the items whose covariances came."""
-        errors = self.items[["se_a", "se_b", "se_c"]].to_numpy(dtype=np.float64)
-        blocks: NDArray[np.float64] = np.nan_to_num(errors**2)[:, :, None] * np.eye(3)
-        if self._covariance is not None:
-            came = self.items["item_id"].isin(self._covariance.item).to_numpy()
-            matrix = self.covariance_of(self.items["item_id"][came])
-            assert matrix is not None
-            for row, item in zip(np.flatnonzero(came), self.items["item_id"][came], strict=True):
-                own = matrix.loc[[item], [item]]
-                at = ["abc".index(name) for _, name in own.index]
-                blocks[row][np.ix_(at, at)] = own.to_numpy()
-        return blocks
-
-    def covariance_of(self, item_ids: Iterable[Any]) -> pd.DataFrame | None:
-        """Covariance matrix of the parameters of the given items, as the native engine's; None where not all came."""
-        wanted = list(item_ids)
-        if self._covariance is None or not set(wanted) <= set(self._covariance.item):
-            return None
-        index = pd.MultiIndex.from_arrays(
-            [self._covariance.item, self._covariance.parameter], names=["item_id", "parameter"]
-        )
-        matrix = np.array(self._covariance.matrix).reshape(len(index), len(index))
-        everything = pd.DataFrame(matrix, index=index, columns=index)
-        own = index.get_level_values("item_id").isin(wanted)
-        return everything.loc[own, own]
+        """Covariance of (a, b, c) of every item, shape (n_items, 3, 3)."""
+        return error_blocks(self.items)
 
 
 def calibrate_by_mirt(
-    responses: Responses, params: RunParams, settings: Settings, *, unit: float = 1.0, linked: Iterable[str] = ()
+    responses: Responses, params: RunParams, settings: Settings, *, unit: float = 1.0
 ) -> MirtCalibration:
     """Let r-irt-plumber calibrate.
 
@@ -88,7 +62,6 @@ def calibrate_by_mirt(
         params: model and priors.
         settings: where the service is.
         unit: of the slopes that the weak priors are meant for.
-        linked: items that may become anchors.
 
     Raises:
         ConfigurationError: there is no such service here.
@@ -100,7 +73,6 @@ def calibrate_by_mirt(
         raise ConfigurationError(f"--irt-engine=mirt: {skip}; expected native, or the service") from None
     ids = responses.item_ids.astype(str)
     learner = np.repeat(np.arange(responses.n_students), np.diff(responses.indptr))
-    anchors = [item for item in linked if item in set(ids)]
     request = IrtCalibrateRequest(
         learner=learner.astype(str).tolist(),
         item=ids.take(responses.answers >> 1).tolist(),
@@ -110,7 +82,6 @@ def calibrate_by_mirt(
         weak_below=params.item_minimum,
         weak_unit=unit,
         standard_errors=len(ids) <= ERROR_ITEMS,
-        covariance_of=anchors if 0 < len(anchors) <= COVARIANCE_ITEMS and len(ids) <= ERROR_ITEMS else None,
     )
 
     async def calibrate() -> IrtCalibrateResult:
@@ -126,9 +97,9 @@ def calibrate_by_mirt(
 
 def as_calibration(result: IrtCalibrateResult) -> MirtCalibration:
     """Give the service's answer the native engine's names."""
-    own = result.items.model_dump(include={"a", "b", "c", "se_a", "se_b", "se_c", "n_responses", "p_value"})
+    errors = ["se_a", "se_b", "se_c", *COVARIANCES]
+    own = result.items.model_dump(include={"a", "b", "c", *errors, "n_responses", "p_value"})
     items = pd.DataFrame({"item_id": result.items.item, **own})
-    errors = ["se_a", "se_b", "se_c"]
     items[errors] = items[errors].astype(np.float64)
     latent = result.latent
     items.attrs = {"model": result.model, "latent_mean": latent.mean, "latent_sd": latent.sd}
@@ -157,5 +128,4 @@ def as_calibration(result: IrtCalibrateResult) -> MirtCalibration:
         exclusions=tuple(Exclusion(reason, count, ids) for reason, count, ids in exclusions if count),
         se_method="none" if result.se_method == "none" else "full",
         engine_version=result.engine_versions["mirt"],
-        _covariance=result.covariance,
     )

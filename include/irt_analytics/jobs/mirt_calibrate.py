@@ -158,9 +158,7 @@ def run(context: JobContext) -> None:
     fit: Fitted = native
     if params.irt_engine == "mirt":
         # mirt cannot estimate the unit of its priors; it takes this engine's.
-        fit = calibrate_by_mirt(
-            evidence.items, params, context.settings, unit=native.weak_unit, linked=reference["item_id"]
-        )
+        fit = calibrate_by_mirt(evidence.items, params, context.settings, unit=native.weak_unit)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     references = _read(context, "calibration/references", day=context.as_of - timedelta(days=1))

@@ -35,24 +35,23 @@ priors_text <- function(model, unit, logit_c) {
 #' @param tolerance Largest change of a parameter that ends the EM algorithm.
 #' @param max_iterations EM cycles at most.
 #' @param standard_errors Compute them? (`SE.type = "Oakes"`: the observed information, all parameters together.)
-#' @param covariance_of Items whose parameters' covariance matrix is returned.
 #' @param symmetric Does the link count both directions?
 #' @param progress `function(fraction, note)`.
-#' @return A list: `model`, `priors`, `items` (item, a, b, c, their standard errors, fixed, n_responses, p_value, infit,
-#'   outfit, S-X2 with degrees of freedom and p: `NA` where responses are missing), `latent` (mean, sd and their
-#'   errors), `persons` (learner, theta and se: EAP, n_responses), `covariance` (item, parameter, matrix by rows),
-#'   `linking_constants`, `exclusions`, sizes, `log_likelihood` (without log-priors), `aic`, `bic`, `converged`,
-#'   `iterations`, `quadrature`, `engine_versions`, `messages`.
+#' @return A list: `model`, `priors`, `items` (item, a, b, c, their standard errors and covariances, fixed,
+#'   n_responses, p_value, infit, outfit, S-X2 with degrees of freedom and p: `NA` where responses are missing),
+#'   `latent` (mean, sd and their errors), `persons` (learner, theta and se: EAP, n_responses), `linking_constants`,
+#'   `exclusions`, sizes, `log_likelihood` (without log-priors), `aic`, `bic`, `converged`, `iterations`,
+#'   `quadrature`, `engine_versions`, `messages`.
 #' @export
 calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("none", "weak"), weak_below = 0,
                       weak_unit = 1, logit_c = NULL, fixed = NULL, reference = NULL, nodes = 61, lower = -6, upper = 6,
-                      tolerance = 1e-6, max_iterations = 2000, standard_errors = TRUE, covariance_of = NULL,
-                      symmetric = TRUE, progress = function(fraction, note) invisible()) {
+                      tolerance = 1e-6, max_iterations = 2000, standard_errors = TRUE, symmetric = TRUE,
+                      progress = function(fraction, note) invisible()) {
   model <- match.arg(model)
   priors <- match.arg(priors)
   fixed <- check_items(fixed, "fixed", model)
   reference <- check_items(reference, "reference", "3PL")
-  if (length(logit_c) && logit_c[[2]] <= 0) irtcommon::fail("invalid_field", "logit_c: expected a mean and a positive sd")
+  if (length(logit_c) && logit_c[[2]] <= 0) irtcommon::fail("invalid_field", "logit_c: expected a mean and an sd > 0")
   sorted <- as_matrix(responses, fixed)
   check_size(sorted$matrix, fixed)
   few <- colnames(sorted$matrix)[priors == "weak" | colSums(!is.na(sorted$matrix)) < weak_below]
@@ -87,7 +86,6 @@ calibrate <- function(responses, model = c("2PL", "3PL", "Rasch"), priors = c("n
     items = items,
     latent = latent,
     persons = persons,
-    covariance = if (length(covariance_of)) describe_covariance(errors, covariance_of),
     linking_constants = if (nrow(reference)) stocking_lord(items, reference, symmetric, sorted$exclusions),
     exclusions = sorted$exclusions,
     n_persons = nrow(sorted$matrix),
@@ -243,13 +241,16 @@ describe_items <- function(fit, matrix, fixed, errors) {
   if (any(moved)) stop("mirt moved the fixed item ", parameters$item[moved][[1]])
   parameters[given, c("a", "c")] <- fixed[own[given], c("a", "c")]
   b[given] <- fixed$b[own[given]]
-  se <- function(parameter) {
-    where <- match(paste(parameters$item, parameter), paste(errors$names$item, errors$names$parameter))
-    if (is.null(errors)) NA_real_ else sqrt(positive(diag(errors$matrix)[where]))
+  covariance <- function(one, other) {
+    where <- function(parameter) {
+      match(paste(parameters$item, parameter), paste(errors$names$item, errors$names$parameter))
+    }
+    if (is.null(errors)) NA_real_ else errors$matrix[cbind(where(one), where(other))]
   }
+  se <- function(parameter) sqrt(positive(covariance(parameter, parameter)))
   data.frame(
-    item = parameters$item, a = parameters$a, b = b, c = parameters$c,
-    se_a = se("a"), se_b = se("b"), se_c = se("c"), fixed = given,
+    item = parameters$item, a = parameters$a, b = b, c = parameters$c, se_a = se("a"), se_b = se("b"), se_c = se("c"),
+    cov_ab = covariance("a", "b"), cov_ac = covariance("a", "c"), cov_bc = covariance("b", "c"), fixed = given,
     n_responses = colSums(!is.na(matrix)), p_value = colMeans(matrix, na.rm = TRUE), row.names = NULL
   )
 }
@@ -280,17 +281,6 @@ covariance_of_fit <- function(fit) {
   }
   matrix <- t(to_abc(t(to_abc(unname(covariance)))))
   list(matrix = matrix, names = data.frame(item = values$item, parameter = unname(parameter)))
-}
-
-describe_covariance <- function(errors, items) {
-  if (is.null(errors)) {
-    return(NULL)
-  }
-  wanted <- errors$names$item %in% items
-  list(
-    item = I(errors$names$item[wanted]), parameter = I(errors$names$parameter[wanted]),
-    matrix = I(as.vector(errors$matrix[wanted, wanted]))
-  )
 }
 
 describe_latent <- function(fit, errors) {

@@ -23,7 +23,7 @@ calibrate_endpoint <- function() {
       }
       options <- input[c(
         "model", "priors", "weak_below", "weak_unit", "logit_c", "nodes", "lower", "upper", "tolerance",
-        "max_iterations", "standard_errors", "covariance_of", "symmetric"
+        "max_iterations", "standard_errors", "symmetric"
       )]
       do.call(calibrate, c(
         list(
@@ -75,7 +75,6 @@ option_fields <- function() {
     ),
     option("max_iterations", "integer", "EM cycles at most. Default 2000.", min = 1, max = 100000),
     option("standard_errors", "boolean", "Compute them (Oakes)? Default true."),
-    option("covariance_of", "string", "Items whose covariance matrix is wanted.", list = TRUE),
     option("symmetric", "boolean", "Does the link count both directions? Default true.")
   )
 }

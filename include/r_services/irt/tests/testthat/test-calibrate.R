@@ -101,13 +101,22 @@ test_that("a run that ends too early says that it did not converge", {
   expect_false(found$converged)
 })
 
-test_that("the covariance matrix holds the squares of the errors", {
-  found <- calibrate(as_long(lsat7), "2PL", covariance_of = c("Item.1", "Item.2"))
-  matrix <- matrix(found$covariance$matrix, length(found$covariance$item))
-  expect_equal(found$covariance$parameter, I(c("a", "b", "a", "b")))
-  errors <- as.vector(t(as.matrix(found$items[1:2, c("se_a", "se_b")])))
-  expect_equal(sqrt(diag(matrix)), errors)
-  expect_equal(matrix, t(matrix))
+test_that("covariances of an item's a, b and c are those of mirt's a, d and logit c by the delta method", {
+  found <- calibrate(as_long(lsat7), "3PL", "weak")$items
+  fit <- direct(lsat7, "3PL", mirt::mirt.model("F = 1-5
+    PRIOR = (1-5, a1, lnorm, 0, 0.5), (1-5, g, expbeta, 5, 17)"))
+  covariance <- mirt::vcov(fit)
+  values <- mirt::mod2values(fit)
+  for (i in 1:5) {
+    own <- values[values$item == found$item[[i]] & values$est, ]
+    a <- own$value[[1]]
+    jacobian <- diag(c(1, -1 / a, found$c[[i]] * (1 - found$c[[i]])))
+    jacobian[2, 1] <- own$value[[2]] / a^2
+    names <- paste(own$name, own$parnum, sep = ".")
+    expected <- jacobian %*% covariance[names, names] %*% t(jacobian)
+    expect_equal(as.numeric(found[i, c("cov_ab", "cov_ac", "cov_bc")]), expected[c(4, 7, 8)], tolerance = 1e-8)
+  }
+  expect_true(all(is.na(calibrate(as_long(lsat7), "Rasch")$items$cov_ab)))
 })
 
 test_that("bad input is named", {
