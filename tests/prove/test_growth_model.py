@@ -37,7 +37,8 @@ COHORTS = [
     Planted(sd_intercept=0.6, slope=0.02, sd_slope=0.1, sigma=0.0),
 ]
 
-pytestmark = [pytest.mark.prove, pytest.mark.timeout(7200)]  # five times a minute or two of sampling, on an idle machine
+# five times a minute or two of sampling, on an idle machine
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(7200)]
 
 
 @pytest.fixture(scope="module")
