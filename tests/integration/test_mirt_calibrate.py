@@ -470,6 +470,39 @@ def test_every_day_links_to_what_was_first_published(settings: Settings) -> None
     assert (items_of(settings, DAY + timedelta(days=2))["reference_as_of"] == DAY).all()
 
 
+def test_the_first_calibration_takes_the_scale_of_documented_parameters(settings: Settings) -> None:
+    """Who brings a bank wants its scale: theta of a cohort one sd above it must not restart at 0."""
+    log = simulate_log(learners=700, items=15, last_day=DAY)
+    write_log(settings, log)
+    truth = np.random.default_rng(1)
+    a, b = np.exp(truth.normal(0.0, 0.3, 15)), truth.normal(0.0, 1.0, 15)
+    # The scale on which this cohort has mean 1 and sd 1.25.
+    bank = [{"a": a[j] / 1.25, "b": 1.25 * b[j] + 1.0} for j in range(12)]
+    rows = [{"item_id": f"i{j:03}", "meta": {"irt": irt}} for j, irt in enumerate(bank)]
+    rows += [{"item_id": "i012", "meta": {"irt": {"a": "1.0", "b": 0}}}, {"item_id": "i013", "meta": {"irt": {"b": 0}}}]
+    rows.append({"item_id": "unanswered", "meta": {"irt": {"a": 0.8, "b": 2.0, "c": 0.2}}})
+    with db.connect(settings) as connection:
+        db.copy_frame(connection, "question", pd.DataFrame(rows).assign(tenant_id="default", topic_id="t"))
+    for day in (DAY, DAY + timedelta(days=1)):
+        assert run(settings, "mirt_calibrate", day) == 0
+    constants = meta_of(settings, DAY)["model_spec"]["linking_constants"]
+    assert (constants["reference"], constants["n_anchors_used"]) == ("bank", 12)
+    assert constants["A"] == pytest.approx(1.25, abs=3 * constants["se_A"])
+    assert constants["B"] == pytest.approx(1.0, abs=3 * constants["se_B"])
+    assert max(constants["se_A"], constants["se_B"]) < 0.1
+    items = items_of(settings, DAY)
+    assert dict(items.loc["unanswered", ["a", "b", "c", "status"]]) == {
+        "a": 0.8,
+        "b": 2.0,
+        "c": 0.2,
+        "status": "frozen",
+    }
+    assert (items["reference_as_of"] == DAY).all()
+    following = meta_of(settings, DAY + timedelta(days=1))
+    assert following["model_spec"]["linking_constants"]["reference"] == "published"
+    assert following["latent_mean"] == pytest.approx(meta_of(settings, DAY)["latent_mean"], abs=0.05)
+
+
 def test_rasch_calibrations_link_by_b_alone(settings: Settings) -> None:
     """With a = 1 kept, an A other than 1 would leave the Rasch model."""
     write_log(settings, simulate_log(learners=300, items=12, last_day=DAY))

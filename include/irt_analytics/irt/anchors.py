@@ -119,6 +119,12 @@ class Scale:
     with_new: Floats | None = None
 
     @classmethod
+    def exact(cls) -> Scale:
+        """That of parameters that are taken as known."""
+        nothing = np.zeros((2, 2))
+        return cls(nothing, nothing, nothing)
+
+    @classmethod
     def of(cls, items: pd.DataFrame, line: Floats, *, in_items: bool) -> Scale:
         """That of a calibration by itself, which sets the scale."""
         common = common_covariance(items, line, in_items=in_items)

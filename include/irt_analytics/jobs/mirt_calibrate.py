@@ -29,6 +29,8 @@ from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
+#: Items with documented parameters that the first calibration is linked to; fewer make no scale.
+MIN_DOCUMENTED = 5
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
@@ -162,6 +164,11 @@ def run(context: JobContext) -> None:
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     references = _read(context, "calibration/references", day=context.as_of - timedelta(days=1))
+    bank_before = reference.merge(references[["item_id", "status", "run"]], on="item_id", suffixes=("", "_reference"))
+    documented = documented_bank(questions, fit, params, context.as_of)
+    by_documents = reference.empty and documented is not None
+    if by_documents and documented is not None:
+        bank_before = references = documented
     meta = _describe_fit(context, window, evidence, fit, reference, references, tagged)
     if not fit.converged:
         reason = (
@@ -173,7 +180,10 @@ def run(context: JobContext) -> None:
     statistics = item_fit(evidence.items, fit.items, theta["theta"])[["item_id", "infit", "outfit"]]
     cohort = Cohort.of(theta, fit.latent_mean, fit.latent_sd, fixed_unit=fit.model == "Rasch")
     try:
-        linked = link_to_published(fit, cohort, _with_shares(context, window, fit, cohort, references), tagged, params)
+        known = References(references, {context.as_of: Scale.exact()}) if by_documents else None
+        linked = link_to_published(
+            fit, cohort, known or _with_shares(context, window, fit, cohort, references), tagged, params
+        )
     except ValueError as error:
         reason = f"the calibration cannot be put on the published scale: {error}"
         raise _refuse(context, meta, reason) from None
@@ -181,7 +191,7 @@ def run(context: JobContext) -> None:
     bank = assemble_bank(
         linked,
         statistics,
-        reference.merge(references[["item_id", "status", "run"]], on="item_id", suffixes=("", "_reference")),
+        bank_before,
         questions,
         evidence.median_times,
         tagged,
@@ -190,6 +200,7 @@ def run(context: JobContext) -> None:
     )
     _count_statuses(context, bank, params.item_minimum)
     abilities = _estimate(evidence.abilities, bank, linked)
+    source = "bank" if by_documents else "published" if linked.link else "none"
     meta |= {
         "latent_mean": linked.latent_mean,
         "latent_sd": linked.latent_sd,
@@ -197,7 +208,10 @@ def run(context: JobContext) -> None:
         "published_at_as_of": context.as_of,
         "exclusions": context.record.exclusions,
         "model_spec": meta["model_spec"]
-        | {"linking_constants": linked.constants(), "scale_errors": _describe_errors(cohort, linked)},
+        | {
+            "linking_constants": linked.constants() | {"reference": source},
+            "scale_errors": _describe_errors(cohort, linked),
+        },
     }
     _save(context, meta, bank, abilities)
 
@@ -378,6 +392,30 @@ def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) 
             raise RefusedError(f"the answers cannot be calibrated: {error}") from None
 
 
+def documented_bank(questions: pd.DataFrame, fit: Fitted, params: RunParams, as_of: date) -> pd.DataFrame | None:
+    """Parameters that the question table states, in the form of a published bank; None where they make no scale.
+
+    They have to hold for `MIN_DOCUMENTED` calibrated items at least; for Rasch with a = 1.
+    """
+    stated = questions.loc[questions["a"].notna(), ["item_id", "topic_id", "a", "b", "c"]]
+    usable = stated["item_id"].isin(fit.items["item_id"]).sum() >= MIN_DOCUMENTED
+    if not usable or (params.model == "Rasch" and (stated["a"] != 1.0).any()):
+        return None
+    errors = dict.fromkeys(["se_a", "se_b", "se_c", "cov_ab", "cov_ac", "cov_bc"], np.nan)
+    unknown = dict.fromkeys(["p_value", "infit", "outfit", "median_time_ms"], np.nan)
+    return stated.assign(
+        **errors,
+        **unknown,
+        n_responses=0,
+        status="frozen",
+        status_reference="frozen",
+        first_published_as_of=as_of,
+        run=as_of,
+        shared=0.0,
+        shared_of_new=0.0,
+    )
+
+
 def _with_shares(
     context: JobContext, window: Window, fit: Fitted, cohort: Cohort, references: pd.DataFrame
 ) -> References:
@@ -445,7 +483,10 @@ def link_to_published(
         "tagged as anchors": common["item_id"].isin(tagged),
         f"in common with {params.item_minimum} first attempts": least >= params.item_minimum,
         "in common": least > 0,
+        "with documented parameters": common["n_responses"] > 0,
     }
+    if (reference["n_responses"] > 0).any():
+        del pools["with documented parameters"]
     pool, chosen = next(
         ((name, which) for name, which in pools.items() if which.sum() >= MIN_ANCHORS), ("in common", least > 0)
     )

@@ -1,5 +1,5 @@
 -- One row an item of the tenant: its topic (of the question table, else the one most of its answers in the window
--- carry) and whether it is tagged as an anchor.
+-- carry), whether it is tagged as an anchor, and its documented parameters (null where they are no such numbers).
 with answered as (
     select
         item_id,
@@ -17,14 +17,34 @@ questions as (
     select
         item_id,
         topic_id,
-        coalesce(meta -> 'tags' ? 'anchor', false) as tagged_anchor
+        coalesce(meta -> 'tags' ? 'anchor', false) as tagged_anchor,
+        case when jsonb_typeof(meta #> '{irt,a}') = 'number' then (meta #>> '{irt,a}')::numeric end as a,
+        case when jsonb_typeof(meta #> '{irt,b}') = 'number' then (meta #>> '{irt,b}')::numeric end as b,
+        case
+            when jsonb_typeof(meta #> '{irt,c}') = 'number' then (meta #>> '{irt,c}')::numeric
+            when meta #> '{irt,c}' is null then 0
+        end as c
     from question
     where tenant_id = %(tenant_id)s
+),
+
+documented as (
+    select
+        item_id,
+        a::float8 as a,
+        b::float8 as b,
+        c::float8 as c
+    from questions
+    where a > 0 and a < 1e6 and abs(b) < 1e6 and c >= 0 and c < 1
 )
 
 select
     item_id,
     coalesce(questions.topic_id, answered.topic_id) as topic_id,
-    coalesce(questions.tagged_anchor, false) as tagged_anchor
+    coalesce(questions.tagged_anchor, false) as tagged_anchor,
+    documented.a,
+    documented.b,
+    documented.c
 from answered
 full join questions using (item_id)
+left join documented using (item_id)
