@@ -78,6 +78,10 @@ def _flag_type(info: FieldInfo) -> tuple[click.ParamType[Any], str]:
     return click.STRING, default  # RunParams parses numbers, so that an empty text may mean "not set"
 
 
+def _metavar(info: FieldInfo) -> str:
+    return "NUMBER" if info.annotation is float else "INTEGER"
+
+
 def _param_options() -> list[click.Option]:
     options = []
     for name, info in RunParams.model_fields.items():
@@ -86,7 +90,7 @@ def _param_options() -> list[click.Option]:
             click.Option(
                 ["--" + name.replace("_", "-"), name],
                 type=flag_type,
-                metavar=None if isinstance(flag_type, click.Choice) else "INTEGER",
+                metavar=None if isinstance(flag_type, click.Choice) else _metavar(info),
                 default=None,
                 help=f"{info.description}  [default: {default}]",
             )

@@ -248,7 +248,7 @@ def test_next_calibration_stays_on_the_published_scale(settings: Settings) -> No
     better["correct"] = np.random.default_rng(6).random(len(p)) < p
     better["student_id"] = "later-" + better["student_id"]
     write_log(settings, better)
-    assert run(settings, "mirt_calibrate", later) == 0
+    assert run(settings, "mirt_calibrate", later, max_scale_shift=1.5) == 0
 
     meta = meta_of(settings, later)
     constants = meta["model_spec"]["linking_constants"]
@@ -349,7 +349,7 @@ def test_items_with_few_answers_keep_published_parameters_or_are_provisional(set
         as_of=DAY - timedelta(days=1),
         window_start=DAY - timedelta(days=30),
     )
-    assert run(settings, "mirt_calibrate", DAY) == 0
+    assert run(settings, "mirt_calibrate", DAY, max_scale_shift=2, max_item_shift=2) == 0
     items = items_of(settings, DAY)
     assert items.loc[["few-published", "rare-published", "unanswered"], "status"].tolist() == ["frozen"] * 3
     kept = dict(items.loc["few-published", ["a", "b", "n_responses", "median_time_ms"]])
@@ -408,18 +408,19 @@ def test_invalid_answers_are_missing_or_wrong_as_asked_and_counted(settings: Set
 def test_anchors_are_those_tagged_where_there_are_some(settings: Settings) -> None:
     """Whoever tags anchors wants the scale to rest on them alone."""
     write_log(settings, simulate_log(learners=200, items=12, last_day=DAY))
-    tag_anchors(settings, ["i003", "i005", "i007"])
+    tagged = ["i003", "i005", "i007", "i008", "i010"]
+    tag_anchors(settings, tagged)
     assert run(settings, "mirt_calibrate", DAY, **FEW) == 0
     assert run(settings, "mirt_calibrate", DAY + timedelta(days=1), linking="mean_sigma", **FEW) == 0
     meta = meta_of(settings, DAY + timedelta(days=1))
     constants = meta["model_spec"]["linking_constants"]
     assert (constants["method"], constants["n_anchors_used"], constants["pool"]) == (
         "mean_sigma",
-        3,
+        5,
         "tagged as anchors",
     )
     items = items_of(settings, DAY + timedelta(days=1))
-    assert items.index[items["anchor"]].tolist() == ["i003", "i005", "i007"]
+    assert items.index[items["anchor"]].tolist() == tagged
 
 
 def test_anchors_that_moved_are_left_out_and_begin_anew(settings: Settings) -> None:
@@ -462,7 +463,7 @@ def test_every_day_links_to_what_was_first_published(settings: Settings) -> None
         assert run(settings, "mirt_calibrate", DAY + timedelta(days=day)) == 0
     yesterday = meta_of(settings, DAY + timedelta(days=1))["run_id"]
     with db.connect(settings) as connection:
-        connection.execute("update mirt_item_params set b = b + 0.4 where run_id = %s", (yesterday,))
+        connection.execute("update mirt_item_params set b = b + 0.25 where run_id = %s", (yesterday,))
     assert run(settings, "mirt_calibrate", DAY + timedelta(days=2)) == 0
     constants = meta_of(settings, DAY + timedelta(days=2))["model_spec"]["linking_constants"]
     assert abs(constants["B"]) < 0.05
@@ -563,6 +564,46 @@ def test_a_fit_that_does_not_converge_is_kept_for_inspection_and_not_published(
     assert metas["published"].tolist() == [False, True]
     assert metas["converged"].tolist() == [False, True]
     pd.testing.assert_frame_equal(rows_of(settings, "mirt_item_params"), published)
+
+
+def another_cohort(last_day: date, items: int, mean: float = 0.0, *, random: bool = False) -> pd.DataFrame:
+    """Answers of other learners to the items of `simulate_log`: of this mean ability, or at random."""
+    log = simulate_log(learners=500, items=items, last_day=last_day, seed=4)
+    truth, rng = np.random.default_rng(1), np.random.default_rng(5)
+    a, b = np.exp(truth.normal(0.0, 0.3, items)), truth.normal(0.0, 1.0, items)
+    student, item = (log[name].str[1:].astype(int).to_numpy() for name in ("student_id", "item_id"))
+    p = 1 / (1 + np.exp(-a[item] * (rng.normal(mean, 1.0, 500)[student] - b[item])))
+    return log.assign(correct=rng.random(len(log)) < (0.5 if random else p), student_id="new-" + log["student_id"])
+
+
+@pytest.mark.parametrize(
+    ("cohort", "params", "message"),
+    [
+        ({"mean": 1.0}, {}, "the mean of theta lies +"),
+        ({"random": True}, {}, "not published: "),
+        ({}, {"min_anchors": 16}, "15 anchors carry the link, fewer than min_anchors = 16"),
+    ],
+    ids=["shifted scale", "robots", "too few anchors"],
+)
+def test_a_calibration_unlike_the_published_one_is_refused(
+    settings: Settings, cohort: dict[str, Any], params: dict[str, Any], message: str
+) -> None:
+    """Else one bad day of answers would change everybody's theta overnight."""
+    write_log(settings, simulate_log(learners=500, items=16, last_day=DAY))
+    later = DAY + timedelta(days=30)
+    log = another_cohort(later, 16, **cohort)
+    write_log(settings, log if not params else log[log["item_id"] != "i000"])
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    published = rows_of(settings, "mirt_item_params"), rows_of(settings, "mirt_ability")
+    assert run(settings, "mirt_calibrate", later, **params) == REFUSED
+    assert message in error_of(settings)
+    refused = meta_of(settings, later)
+    assert not refused["published"]
+    assert message.removeprefix("not published: ") in refused["reason"]
+    for table, before in zip(("mirt_item_params", "mirt_ability"), published, strict=True):
+        pd.testing.assert_frame_equal(rows_of(settings, table), before)
+    bank = query(settings, "select distinct as_of from published_items('default', %s)", later)
+    assert bank["as_of"].tolist() == [DAY]
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,16 @@ from irt_analytics.irt import Responses, calibrate, estimate_abilities
 from irt_analytics.irt.anchors import Cohort, Scale, line_of_moments, link_anchors, on_reference, with_covariances
 from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
-from irt_analytics.irt.linking import MIN_ANCHORS, Link
+from irt_analytics.irt.linking import Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
+from irt_analytics.jobs._publishing import State, objections
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
-#: Items with documented parameters that the first calibration is linked to; fewer make no scale.
-MIN_DOCUMENTED = 5
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
@@ -200,6 +199,7 @@ def run(context: JobContext) -> None:
     )
     _count_statuses(context, bank, params.item_minimum)
     abilities = _estimate(evidence.abilities, bank, linked)
+    _refuse_unlike_published(context, meta, fit, linked, bank, reference)
     source = "bank" if by_documents else "published" if linked.link else "none"
     meta |= {
         "latent_mean": linked.latent_mean,
@@ -214,6 +214,29 @@ def run(context: JobContext) -> None:
         },
     }
     _save(context, meta, bank, abilities)
+
+
+def _refuse_unlike_published(
+    context: JobContext, meta: dict[str, Any], fit: Fitted, linked: Linked, bank: pd.DataFrame, reference: pd.DataFrame
+) -> None:
+    """Keep what is published where the calibration differs from it by more than the params allow."""
+    if linked.link is None or reference.empty:
+        return
+    last = _read(context, "calibration/published_fit", day=context.as_of - timedelta(days=1)).iloc[0]
+    before = State(
+        reference,
+        float(last["latent_mean"]),
+        float(last["latent_sd"]),
+        None if pd.isna(last["log_likelihood"]) else float(last["log_likelihood"]),
+        int(last["n_responses"]),
+        str(last["model"]),
+    )
+    now = State(bank, linked.latent_mean, linked.latent_sd, fit.log_likelihood, fit.n_responses, fit.model)
+    anchors = set(linked.link.dropped) | set(linked.drift["item_id"])
+    reasons = objections(linked.link, len(anchors), now, before, context.params)
+    if reasons:
+        meta["model_spec"] |= {"linking_constants": linked.constants()}
+        raise _refuse(context, meta, "; ".join(reasons))
 
 
 def load_day(context: JobContext) -> Responses:
@@ -395,10 +418,10 @@ def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) 
 def documented_bank(questions: pd.DataFrame, fit: Fitted, params: RunParams, as_of: date) -> pd.DataFrame | None:
     """Parameters that the question table states, in the form of a published bank; None where they make no scale.
 
-    They have to hold for `MIN_DOCUMENTED` calibrated items at least; for Rasch with a = 1.
+    They have to hold for `min_anchors` calibrated items at least; for Rasch with a = 1.
     """
     stated = questions.loc[questions["a"].notna(), ["item_id", "topic_id", "a", "b", "c"]]
-    usable = stated["item_id"].isin(fit.items["item_id"]).sum() >= MIN_DOCUMENTED
+    usable = stated["item_id"].isin(fit.items["item_id"]).sum() >= params.min_anchors
     if not usable or (params.model == "Rasch" and (stated["a"] != 1.0).any()):
         return None
     errors = dict.fromkeys(["se_a", "se_b", "se_c", "cov_ab", "cov_ac", "cov_bc"], np.nan)
@@ -459,9 +482,8 @@ def link_to_published(
     """Put a calibration on the published scale; the first one sets it.
 
     It is linked to what was first published of each anchor, so that days do not add up their errors. Anchors are the
-    items in common that are tagged or, where none is tagged, those with enough answers in both calibrations. Where
-    these are fewer than two, the next wider pool is searched: all tagged, with enough answers, in common. Those that
-    moved are left out.
+    items in common that are tagged or, where fewer than `min_anchors` are, those with enough answers in both
+    calibrations or, where these are fewer too, all in common. Those that moved are left out.
 
     A first 2PL or 3PL calibration sets theta to mean 0 and sd 1, a Rasch one to mean 0 and the unit to that of a = 1
     (the logit), so that its sd is estimated. Rasch calibrations then link by B alone.
@@ -488,7 +510,7 @@ def link_to_published(
     if (reference["n_responses"] > 0).any():
         del pools["with documented parameters"]
     pool, chosen = next(
-        ((name, which) for name, which in pools.items() if which.sum() >= MIN_ANCHORS), ("in common", least > 0)
+        ((name, which) for name, which in pools.items() if which.sum() >= params.min_anchors), ("in common", least > 0)
     )
     anchors = common.loc[chosen, "item_id"]
     found = link_anchors(
