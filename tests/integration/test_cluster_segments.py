@@ -72,7 +72,10 @@ def test_segments_are_those_planted_and_keep_their_names(settings: Settings, coh
 
     before = read(settings, "select user_id, label from user_segments where as_of = %(day)s", day=WEEK_BEFORE)
     both = before.merge(found, on="user_id", suffixes=("_before", ""))
-    assert (both["label_before"] == both["label"]).mean() > 0.8
+    # A sixth segment may split off an old one; a name that was there before must still mean the same learners.
+    kept = both[both["label"].isin(set(both["label_before"]))]
+    assert len(kept) > len(both) / 2
+    assert (kept["label_before"] == kept["label"]).mean() > 0.8
 
 
 def test_reruns_tenants_and_later_jobs_columns_change_nothing(settings: Settings, cohort: Cohort) -> None:
