@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-#: More learners than these, or more of their answers, are sampled. A fit on as many answers takes about two minutes.
+#: More learners than these, or more of their answers, are sampled. A fit on as many answers takes some minutes.
 MAX_LEARNERS = 5_000
 MAX_ANSWERS = 100_000
 
