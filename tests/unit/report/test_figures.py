@@ -46,6 +46,19 @@ class _Hieroglyphs(type(load_texts("en"))):  # type: ignore[misc]
         return "𓀀" if key == "axis.theta" else super().__call__(key, **values)
 
 
+@pytest.mark.parametrize("dark", [figures.INK, figures.ACCENT, figures.ALERT])
+@pytest.mark.parametrize("light", [figures.BAND, figures.LIGHT])
+def test_lines_stand_out_from_bands_on_a_grey_printer(dark: str, light: str) -> None:
+    """Schools print in grey. What is equally dark (a line, an alert) differs by its marker instead."""
+    assert grey(light) - grey(dark) > 0.2
+
+
+def grey(colour: str) -> float:
+    """Luma of an #rrggbb colour, 0 black to 1 white (ITU-R BT.709)."""
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_ids_are_not_read_as_formulas(studio: Studio) -> None:
     """A dollar sign in an item's id would stop the report."""
     items = [
