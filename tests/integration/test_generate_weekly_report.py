@@ -573,7 +573,7 @@ def test_groups_under_ten_learners_are_not_described(cohorts: Callable[..., str]
     page = Report(url, tmp_path).page
     assert [row[2:] for row in page.tables["kpis"][1:]] == [["–", "–", "–"]] * 4
     assert all(row[1:4] == ["under 10", "–", "–"] for row in page.tables["segments"][1:])
-    assert "Mean growth in a fortnight (θ) – not shown: fewer than 10 learners" in page.text
+    assert "Mean growth in a fortnight (θ) – not shown: fewer than 20 learners" in page.text
     assert "in no week did 10 learners answer at least 5 new items each" in page.text
     learner = Page.read(next((tmp_path / DAY / "learners").glob("*.html")))
     assert [row[4] for row in learner.tables["kpis"][1:]] == ["–"] * 4
