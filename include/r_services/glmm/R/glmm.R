@@ -237,6 +237,7 @@ describe_random <- function(fit) {
   variances <- as.data.frame(lme4::VarCorr(fit))
   sds <- variances[is.na(variances$var2), ]
   correlations <- variances[!is.na(variances$var2), ]
+  correlations$sdcor[is.nan(correlations$sdcor)] <- NA # of an effect that does not vary
   data.frame(
     group = sds$grp, term = sds$var1, sd = sds$sdcor / ifelse(sds$var1 == "week", week_unit, 1),
     correlation = correlations$sdcor[match(paste(sds$grp, sds$var1), paste(correlations$grp, correlations$var2))]
