@@ -214,7 +214,7 @@ def test_sigkill_at_any_moment_leaves_the_last_state_and_the_retry_finishes(worl
         left = contents(settings)
         assert left in (before, after), f"{job}, kill {kill}: a state that no run ever had"
         stages.add("before" if left == before else "after")
-        assert ended == 0 or left == before or _status(settings, job) == "success"
+        assert ended == 0 or left == before or _status(settings, job) in ("success", "skipped")
         _retry(settings, job)
         assert contents(settings) == after, f"{job}, kill {kill}: the retry left something else"
     assert "before" in stages, "no kill met a job at work"
