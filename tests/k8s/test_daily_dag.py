@@ -31,7 +31,7 @@ from irt_analytics.db.sources import define_attempt_view
 from irt_analytics.demo.postgres import get_server
 from irt_analytics.simulate import Plan, write_database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 AS_OF = date(2026, 1, 31)
 IMAGE = "localhost/irt-jobs:test"
