@@ -66,6 +66,20 @@ def _database(server_url: str, *, template: str) -> Iterator[str]:
         server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
+@pytest.fixture(scope="session")
+def guarded_role(postgres_url: str) -> tuple[str, str]:
+    """Name and password of a role that the server asks for its password; it lets all others in."""
+    name, password = "guarded", "the-right-one"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(sql.SQL("create role {} login superuser password {}").format(sql.Identifier(name), password))
+        row = server.execute("show hba_file").fetchone()
+        assert row is not None
+        hba = Path(row[0])
+        hba.write_text(f"local all {name} scram-sha-256\n{hba.read_text()}")
+        server.execute("select pg_reload_conf()")
+    return name, password
+
+
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Settings of a job that works on the test's database."""

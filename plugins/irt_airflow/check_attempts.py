@@ -14,6 +14,12 @@ from irt_airflow.credentials import find_connection
 
 #: Comments go through the parameter binding too, so a percent sign in them is doubled.
 _THRESHOLD = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<share>%%)?")
+#: What is said of a connection that no retry will mend; the jobs (irt_analytics.db.connection) know the same words.
+_WILL_NOT_MEND = re.compile(
+    r'(password|peer|ident|certificate) authentication failed|role ".*" (does not exist|is not permitted to log in)'
+    r'|database ".*" does not exist|permission denied for database|pg_hba\.conf|no password supplied',
+    re.IGNORECASE,
+)
 _HEADER = re.compile(r"^--\s*(?P<key>check|expects|threshold):\s*(?P<value>.*?)\s*$", re.MULTILINE)
 
 
@@ -94,7 +100,8 @@ class CheckAttemptsOperator(BaseOperator):
         """Run every check.
 
         Raises:
-            AirflowFailException: a check found more offending rows than its threshold, or cannot be run at all.
+            AirflowFailException: a check found more offending rows than its threshold, or cannot be run at all, or the
+                database refuses the connection's user, password or database.
             AirflowException: the database is away.
         """
         from psycopg import Error, OperationalError
@@ -106,7 +113,12 @@ class CheckAttemptsOperator(BaseOperator):
         try:
             failures = self._failures(checks)
         except OperationalError as error:
-            raise AirflowException(f"database of connection {self.connection_id!r}: {error}") from error
+            reason = " ".join(str(error).split())
+            if _WILL_NOT_MEND.search(reason):
+                raise AirflowFailException(
+                    f"connection {self.connection_id!r}: the database refuses it: {reason}"
+                ) from None
+            raise AirflowException(f"database of connection {self.connection_id!r}: {reason}") from None
         except Error as error:
             raise AirflowFailException(f"the checks cannot be run: {error}") from error
         if failures:

@@ -114,6 +114,25 @@ def test_database_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     assert "hunter2" not in str(away.value)
 
 
+def test_wrong_password_names_the_connection_and_is_not_tried_again(
+    database_url: str, guarded_role: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries would hide for minutes what a person has to mend."""
+    info = psycopg.conninfo.conninfo_to_dict(database_url)
+    fields = {"conn_type": "postgres", "host": info["host"], "schema": info["dbname"], "login": guarded_role[0]}
+    monkeypatch.setenv("AIRFLOW_CONN_SEEDTEST_DB", json.dumps({**fields, "password": "hunter2"}))
+    with pytest.raises(
+        AirflowFailException, match=r"connection 'seedtest_db': .* password authentication failed"
+    ) as error:
+        check()
+    assert "hunter2" not in str(error.value)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SEEDTEST_DB", json.dumps({**fields, "schema": "elsewhere", "password": guarded_role[1]})
+    )
+    with pytest.raises(AirflowFailException, match='database "elsewhere" does not exist'):
+        check()
+
+
 def test_view_that_is_not_there_is_not_tried_again(connection: psycopg.Connection[Any]) -> None:
     connection.execute("drop view attempt cascade")
     connection.commit()

@@ -137,9 +137,9 @@ def test_refused_request_is_a_defect_and_is_not_sent_again(status: int) -> None:
         (
             Answer(401, errors=(("unauthorized", "expected a token"),)),
             ConfigurationError,
-            "unauthorized: expected a tok",
+            r"R_GLMM_TOKEN \(connection r_glmm\): http://\S+ refuses it: .*unauthorized: expected a tok",
         ),
-        (Answer(403, text="nginx"), ConfigurationError, "HTTP 403: Forbidden"),
+        (Answer(403, text="nginx"), ConfigurationError, r"\(connection r_glmm\).*HTTP 403: Forbidden"),
         (Answer(413, errors=(("body_too_large", "70 MB; expected 64"),)), ConfigurationError, "70 MB; expected 64"),
         (Answer(302, headers={"Location": "https://login"}), ConfigurationError, "sends to 'https://login'"),
         (Answer(500, errors=(("defect", "object 'x' not found"),)), TemporaryError, "defect: object 'x' not found"),

@@ -346,7 +346,13 @@ class RServiceClient:
         status = answer.status_code
         if status in AWAY:
             raise _AwayError(self._service.label, action, code, detail)
-        if status in (401, 403, 413):
+        if status in (401, 403):
+            variable = f"R_{self._service.name.upper()}_TOKEN"
+            connection = f"r_{self._service.name}"
+            raise ConfigurationError(
+                f"{variable} (connection {connection}): {self._service.url} refuses it: {error}"
+            ) from error
+        if status == 413:
             raise ConfigurationError(f"{error} (at {self._service.url})") from error
         if answer.is_redirect:
             raise ConfigurationError(

@@ -26,9 +26,12 @@ SESSION = {
 #: What the database says when it is away, restarts, is too busy, or has become a replica since the connection began.
 TEMPORARY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
-# What a server says of a connection that no retry will mend (libpq carries no SQLSTATE for it).
+# What is said of a connection that no retry will mend (SQLSTATE 28P01, 28000, 3D000, 42501, for which libpq has words
+# only). check_attempts of irt_airflow knows the same words.
 _WILL_NOT_MEND = re.compile(
-    r'password authentication failed|role ".*" does not exist|database ".*" does not exist|no pg_hba\.conf entry'
+    r'(password|peer|ident|certificate) authentication failed|role ".*" (does not exist|is not permitted to log in)'
+    r'|database ".*" does not exist|permission denied for database|pg_hba\.conf|no password supplied',
+    re.IGNORECASE,
 )
 
 # An unencoded "@" or "/" in the password makes libpq take the rest of it for host, port or database.
@@ -88,9 +91,16 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
         connection: psycopg.Connection[Any] = psycopg.connect(**fields, autocommit=True)
         connection.execute("; ".join(session_statements()).encode())
     except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split())
-        if _WILL_NOT_MEND.search(reason):
-            raise ConfigurationError(f"DATABASE_URL: the database {describe(settings)} refuses it: {reason}") from None
-        raise TemporaryError(f"database {describe(settings)} is unreachable: {reason}") from None
+        raise unconnected(settings, error) from None
     connection.autocommit = autocommit
     return connection
+
+
+def unconnected(settings: Settings, error: Exception) -> ConfigurationError | TemporaryError:
+    """Return what a driver's error on connecting is to a job: refused for good, or away for now."""
+    reason = " ".join(str(error).split())
+    if _WILL_NOT_MEND.search(reason):
+        return ConfigurationError(
+            f"DATABASE_URL (connection seedtest_db): the database {describe(settings)} refuses it: {reason}"
+        )
+    return TemporaryError(f"database {describe(settings)} is unreachable: {reason}")

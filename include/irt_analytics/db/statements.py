@@ -16,7 +16,7 @@ import pyarrow as pa
 from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
-from irt_analytics.db.connection import TEMPORARY, connection_fields, describe, session_statements
+from irt_analytics.db.connection import TEMPORARY, connection_fields, describe, session_statements, unconnected
 from irt_analytics.errors import TemporaryError
 from irt_analytics.settings import Settings
 
@@ -162,8 +162,7 @@ def _executed(settings: Settings, name: str, params: Mapping[str, Any]) -> Itera
     try:
         connection = adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
     except adbc_driver_manager.OperationalError as error:
-        reason = " ".join(str(error).split())
-        raise TemporaryError(f"database {database} is unreachable: {reason}") from None
+        raise unconnected(settings, error) from None
     with connection, connection.cursor() as cursor, ThreadPoolExecutor(1) as thread:
         query = _Query(cursor, thread, database)
         try:

@@ -10,11 +10,16 @@ from typing import Any
 import psycopg
 import pytest
 from tests.databases import database_of, settings_of
+from tests.integration import runner_jobs
+from tests.integration.runner_jobs import AS_OF
 
 from irt_analytics import db
+from irt_analytics.db.connection import unconnected
 from irt_analytics.demo.postgres import get_server
 from irt_analytics.demo.processes import free_port
 from irt_analytics.errors import ConfigurationError, TemporaryError
+from irt_analytics.params import RunParams
+from irt_analytics.runner import Job, run_job
 from irt_analytics.settings import Settings
 
 
@@ -84,8 +89,65 @@ def test_bulk_read_from_an_unreachable_database_is_retried_too() -> None:
     assert "hunter2" not in str(error.value)
 
 
+REFUSED = r"^DATABASE_URL \(connection seedtest_db\): the database .* refuses it: .*"
+
+
+def guarded(url: str, role: str, password: str) -> Settings:
+    """Settings of the same database as another role."""
+    return settings_of(psycopg.conninfo.make_conninfo(url, user=role, password=password))
+
+
+def test_a_wrong_password_names_the_connection_and_is_not_tried_again(
+    database_url: str, guarded_role: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten minutes of retries hide what a person has to mend, and may lock the account."""
+    role, password = guarded_role
+    with db.connect(guarded(database_url, role, password)) as connection:
+        assert connection.info.user == role
+    wrong = guarded(database_url, role, "hunter2")
+    for connect in (lambda: db.connect(wrong), lambda: db.read_arrow(wrong, "sources/flat")):
+        with pytest.raises(
+            ConfigurationError, match=REFUSED + f'password authentication failed for user "{role}"'
+        ) as error:
+            connect()
+        assert "hunter2" not in str(error.value)
+    job = Job("toy", runner_jobs.write)
+    assert run_job(job, tenant="school", as_of=AS_OF, params=RunParams(), settings=wrong) == 64
+    assert "connection seedtest_db" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("prepare", "role", "said"),
+    [
+        ("select", "nobody", 'role "nobody" does not exist'),
+        ("create role no_login", "no_login", 'role "no_login" is not permitted to log in'),
+        ("create role stranger login", "stranger", "permission denied for database"),
+    ],
+)
+def test_a_role_that_may_not_connect_is_not_tried_again(database_url: str, prepare: str, role: str, said: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(prepare.encode())
+        owner.execute(
+            psycopg.sql.SQL("revoke connect on database {} from public").format(
+                psycopg.sql.Identifier(owner.info.dbname)
+            )
+        )
+        try:
+            with pytest.raises(ConfigurationError, match=REFUSED + said):
+                db.connect(guarded(database_url, role, ""))
+        finally:
+            owner.execute(psycopg.sql.SQL("drop role if exists {}").format(psycopg.sql.Identifier(role)))
+
+
+def test_a_server_that_starts_is_tried_again() -> None:
+    """What it says then is an error of the server, too, but one that passes."""
+    said = psycopg.OperationalError("connection failed: FATAL:  the database system is starting up")
+    assert isinstance(unconnected(settings_of("postgresql://u@h/d"), said), TemporaryError)
+
+
 def test_misspelt_database_fails_at_once_instead_of_being_retried(postgres_url: str) -> None:
-    with pytest.raises(ConfigurationError, match='database "no_such_database" does not exist'):
+    with pytest.raises(ConfigurationError, match=REFUSED + 'database "no_such_database" does not exist'):
         db.connect(settings_of(database_of(postgres_url, "no_such_database")))
 
 
