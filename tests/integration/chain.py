@@ -70,8 +70,8 @@ HOSTILE = (
     "x" * 300,
 )
 
-#: What the jobs are given; everything else they write.
-GIVEN = {"attempt_log", "question", "learner_goal"}
+#: What the jobs are given, by the platform or by people; everything else they write.
+GIVEN = {"attempt_log", "question", "learner_goal", "publishing_decision"}
 
 
 def load_cohort(settings: Settings, *, tenant: str = "default", seed: int = COHORT.seed) -> None:

@@ -142,6 +142,35 @@ def test_yesterday_s_bank_is_what_a_rerun_of_yesterday_reads(connection: psycopg
     assert current == [("a", "second"), ("b", "other")]
 
 
+def test_bank_in_force_shows_all_that_jobs_read_of_it(connection: psycopg.Connection[Any]) -> None:
+    """Who works from the view would otherwise lack the covariances without which no link has an error."""
+    add_fit(connection, "a", "one", "2026-01-05", published=True)
+    add_item(connection, "a", "one")
+    connection.execute("update mirt_item_params set cov_ab = 0.25, reference_as_of = '2026-01-05'")
+    shown, read = (
+        connection.execute(f"select to_jsonb(item) from {source} as item".encode()).fetchall()
+        for source in ("mirt_item_params_current", "published_items('a', '2026-01-05')")
+    )
+    assert shown == read
+    assert shown[0][0]["cov_ab"] == 0.25
+
+
+def test_decisions_of_people_stay_as_they_were_written(connection: psycopg.Connection[Any]) -> None:
+    """Whoever asks a year later why a scale moved has nothing but this table."""
+    connection.execute(
+        """
+        insert into publishing_decision (run_id, as_of, decision, reason, decided_by, code_version)
+        values ('r', '2026-01-05', 'publish', 'a new term', 'ada', '3.0.0')
+        """
+    )
+    for change in ("update publishing_decision set reason = 'x'", "delete from publishing_decision"):
+        with pytest.raises(psycopg.errors.RestrictViolation, match="are only added"), connection.transaction():
+            connection.execute(change.encode())
+    assert connection.execute("select reason, db_user = current_user from publishing_decision").fetchall() == [
+        ("a new term", True)
+    ]
+
+
 def test_one_day_publishes_one_calibration(connection: psycopg.Connection[Any]) -> None:
     add_fit(connection, "a", "one", "2026-01-05", published=True)
     with pytest.raises(psycopg.errors.UniqueViolation, match="one_published_a_day"):
