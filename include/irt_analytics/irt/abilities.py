@@ -75,20 +75,20 @@ def estimate_abilities(
         if method == "WLE":
             run(kernels.weighted_likelihood, ranges, *data, several_modes, theta, se)
         else:
-            mean, sd = _prior(prior, items, responses.student_ids)
+            mean, sd = prior_of_learners(prior, items, responses.student_ids)
             if method == "MAP":
                 run(kernels.maximum_a_posteriori, ranges, *data, several_modes, mean, sd, theta, se)
             elif n:
-                nodes = _nodes(mean, sd)
+                nodes = latent_nodes(mean, sd)
                 table = _table(parameters, nodes, run)
                 run(kernels.posterior_moments, ranges, *data, table, nodes, mean, sd, theta, se)
     return pd.DataFrame({"student_id": responses.student_ids, "theta": theta, "se": se, "n_responses": n_known})
 
 
-def _prior(
+def prior_of_learners(
     prior: tuple[PerLearner, PerLearner] | None, items: pd.DataFrame, student_ids: pd.Index[Any]
 ) -> tuple[Floats, Floats]:
-    """Prior mean and sd of every learner."""
+    """Prior mean and sd of every learner, as `estimate_abilities` takes them."""
     if prior is None:
         if not {"latent_mean", "latent_sd"} <= items.attrs.keys():
             raise ValueError(
@@ -121,7 +121,7 @@ def _per_learner(values: PerLearner, name: str, student_ids: pd.Index[Any]) -> F
     return np.array(np.broadcast_to(array, student_ids.shape))
 
 
-def _nodes(mean: Floats, sd: Floats) -> Floats:
+def latent_nodes(mean: Floats, sd: Floats) -> Floats:
     """Equally spaced abilities that cover every prior."""
     lower, upper = float((mean - _REACH * sd).min()), float((mean + _REACH * sd).max())
     step = _STEP * float(sd.max()) if np.ptp(mean) == np.ptp(sd) == 0.0 else _STEP * min(1.0, float(sd.max()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from irt_analytics.irt.information import item_information
+from irt_analytics.irt import information as irt_information
 from irt_analytics.report.facts import Item
 
 Floats = npt.NDArray[np.float64]
@@ -66,9 +66,8 @@ def _reasons(item: Item) -> tuple[str, ...]:
 
 def test_information(items: Sequence[Item], theta: Floats) -> Floats:
     """Return the test information of a bank at each theta: the sum of its items' Fisher informations."""
-    a, b, c = (np.array([getattr(item, name) for item in items], dtype=float)[:, None] for name in "abc")
-    information: Floats = item_information(theta[None, :], a, b, c).sum(axis=0)
-    return information
+    a, b, c = (np.array([getattr(item, name) for item in items], dtype=float) for name in "abc")
+    return irt_information.test_information(theta, a, b, c)
 
 
 @dataclass(frozen=True)
