@@ -28,7 +28,11 @@ JOBS = {
     "cluster_segments": "Group learners into stable, named segments.",
     "generate_weekly_report": "Render the report and put it into the store.",
 }
+#: `module` or `module:name of the command`, and what it does.
 TOOLS = {
+    "publish": ("irt_analytics.jobs._by_hand:publish_command", "Publish a calibration that the daily job refused."),
+    "rollback": ("irt_analytics.jobs._by_hand:rollback_command", "Withdraw a published calibration."),
+    "diff": ("irt_analytics.jobs._by_hand:diff_command", "Compare two calibrations, and what the thresholds say."),
     "load": ("irt_analytics.ingest", "Load an answer log (CSV, CSV.gz, Parquet) into attempt_log."),
     "verify": ("irt_analytics.verify", "Check what a run wrote: ranges, references, sums that must agree."),
     "parity": ("irt_analytics.jobs._parity", "Compare the native calibration with R mirt's on a day's answers."),
@@ -54,7 +58,7 @@ class _Commands(click.Group):
 
 
 class _LazyCommand(click.Command):
-    """Stands for the click command `command` of a module until it is called."""
+    """Stands for the click command of a module, `command` unless named, until it is called."""
 
     def __init__(self, name: str, module: str, summary: str) -> None:
         super().__init__(name, help=summary, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -63,7 +67,8 @@ class _LazyCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        command: click.Command = importlib.import_module(self._module).command
+        module, _, name = self._module.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name or "command")
         return command.make_context(info_name, args, parent, **extra)
 
 

@@ -91,7 +91,7 @@ def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: 
     """
     started = time.monotonic()
     try:
-        with _terminable(), db.connect(settings, autocommit=True) as books, _locked(books, job, tenant, as_of):
+        with _terminable(), db.connect(settings, autocommit=True) as books, locked(books, job, tenant, as_of):
             run = _Bookkeeping(books, job, tenant, as_of, params, settings, dry_run)
             run.open()
             return _run_locked(job, run, tenant, as_of, params, settings, dry_run)
@@ -233,7 +233,7 @@ class _Bookkeeping:
 
 
 @contextmanager
-def _locked(connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date) -> Iterator[None]:
+def locked(connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date) -> Iterator[None]:
     """Hold the job's session lock during the block; raises TemporaryError where another run has it."""
     key = {"database": job.name, "tenant": f"{job.name}/{tenant}", "day": f"{job.name}/{tenant}/{as_of}"}[job.lock]
     row = connection.execute(

@@ -594,14 +594,18 @@ def test_a_calibration_unlike_the_published_one_is_refused(
     log = another_cohort(later, 16, **cohort)
     write_log(settings, log if not params else log[log["item_id"] != "i000"])
     assert run(settings, "mirt_calibrate", DAY) == 0
-    published = rows_of(settings, "mirt_item_params"), rows_of(settings, "mirt_ability")
+    published = items_of(settings, DAY), rows_of(settings, "mirt_ability")
     assert run(settings, "mirt_calibrate", later, **params) == REFUSED
     assert message in error_of(settings)
     refused = meta_of(settings, later)
     assert not refused["published"]
     assert message.removeprefix("not published: ") in refused["reason"]
-    for table, before in zip(("mirt_item_params", "mirt_ability"), published, strict=True):
-        pd.testing.assert_frame_equal(rows_of(settings, table), before)
+    assert len(items_of(settings, later)) == 16, "what was refused is there to be looked at"
+    for now, before in zip((items_of(settings, DAY), rows_of(settings, "mirt_ability")), published, strict=True):
+        # Nulls alone have another type than the same nulls beside others' values.
+        pd.testing.assert_frame_equal(
+            now.astype(object).where(now.notna(), None), before.astype(object).where(before.notna(), None)
+        )
     bank = query(settings, "select distinct as_of from published_items('default', %s)", later)
     assert bank["as_of"].tolist() == [DAY]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -198,14 +198,10 @@ def run(context: JobContext) -> None:
         context.as_of,
     )
     _count_statuses(context, bank, params.item_minimum)
-    abilities = _estimate(evidence.abilities, bank, linked)
-    _refuse_unlike_published(context, meta, fit, linked, bank, reference)
     source = "bank" if by_documents else "published" if linked.link else "none"
     meta |= {
         "latent_mean": linked.latent_mean,
         "latent_sd": linked.latent_sd,
-        "published": True,
-        "published_at_as_of": context.as_of,
         "exclusions": context.record.exclusions,
         "model_spec": meta["model_spec"]
         | {
@@ -213,15 +209,34 @@ def run(context: JobContext) -> None:
             "scale_errors": _describe_errors(cohort, linked),
         },
     }
-    _save(context, meta, bank, abilities)
+    # What is published already is not judged again: a param let it pass, or a person did.
+    standing = _read(context, "calibration/standing", as_of=context.as_of)
+    if meta["run_id"] in set(standing["run_id"]):
+        meta["reason"] = standing["reason"].iloc[0]
+    else:
+        reasons = [*_decided(context, meta["run_id"]), *_unlike_published(context, fit, linked, bank, reference)]
+        if reasons:
+            raise _refuse(context, meta, "; ".join(reasons), bank)
+    meta |= {"published": True, "published_at_as_of": context.as_of}
+    _save(context, meta, bank, estimate_day(evidence.abilities, bank, linked.latent_mean, linked.latent_sd))
 
 
-def _refuse_unlike_published(
-    context: JobContext, meta: dict[str, Any], fit: Fitted, linked: Linked, bank: pd.DataFrame, reference: pd.DataFrame
-) -> None:
-    """Keep what is published where the calibration differs from it by more than the params allow."""
+def _decided(context: JobContext, run_id: str) -> Iterator[str]:
+    """That a person has decided about this day: what is published then is no longer the job's to change."""
+    for decision in _read(context, "calibration/decision", as_of=context.as_of).itertuples():
+        yield (
+            f"on {decision.decided_on} {decision.decided_by} decided to {decision.decision} calibration "
+            f"{decision.run_id} of this day ({decision.reason}), and a rerun does not undo that: to publish this one, "
+            f"python -m irt_analytics publish {run_id} --reason ..."
+        )
+
+
+def _unlike_published(
+    context: JobContext, fit: Fitted, linked: Linked, bank: pd.DataFrame, reference: pd.DataFrame
+) -> list[str]:
+    """How the calibration differs from what is published by more than the params allow."""
     if linked.link is None or reference.empty:
-        return
+        return []
     last = _read(context, "calibration/published_fit", day=context.as_of - timedelta(days=1)).iloc[0]
     before = State(
         reference,
@@ -233,15 +248,17 @@ def _refuse_unlike_published(
     )
     now = State(bank, linked.latent_mean, linked.latent_sd, fit.log_likelihood, fit.n_responses, fit.model)
     anchors = set(linked.link.dropped) | set(linked.drift["item_id"])
-    reasons = objections(linked.link, len(anchors), now, before, context.params)
-    if reasons:
-        meta["model_spec"] |= {"linking_constants": linked.constants()}
-        raise _refuse(context, meta, "; ".join(reasons))
+    return objections(linked.link, len(anchors), now, before, context.params)
 
 
 def load_day(context: JobContext) -> Responses:
     """Read the answers that calibrate the items of a day."""
     return _load_evidence(context, _find_window(context)).items
+
+
+def load_answers(context: JobContext, window_start: date) -> Responses:
+    """Read the answers that the abilities of a day rest on, its window beginning here."""
+    return _load_evidence(context, Window(window_start, extended=False, reason=None)).abilities
 
 
 def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
@@ -603,10 +620,14 @@ def assemble_bank(
     ).reset_index()[BANK_COLUMNS]
 
 
-def _estimate(responses: Responses, bank: pd.DataFrame, linked: Linked) -> pd.DataFrame:
-    """EAP of every learner with an answer to an item of the bank; the prior is the calibration's own."""
-    abilities = estimate_abilities(responses, bank, method="EAP", prior=(linked.latent_mean, linked.latent_sd))
-    return abilities[abilities["n_responses"] > 0].rename(columns={"student_id": "user_id"})
+def estimate_day(responses: Responses, bank: pd.DataFrame, latent_mean: float, latent_sd: float) -> pd.DataFrame:
+    """EAP of every learner with an answer to an item of the bank; the prior is the calibration's own.
+
+    Returns:
+        The columns of mirt_ability but for tenant, day and run.
+    """
+    abilities = estimate_abilities(responses, bank, method="EAP", prior=(latent_mean, latent_sd))
+    return abilities[abilities["n_responses"] > 0].rename(columns={"student_id": "user_id"}).assign(method="EAP")
 
 
 def _describe_fit(
@@ -686,24 +707,30 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _refuse(context: JobContext, meta: dict[str, Any], reason: str) -> RefusedError:
-    """Record a calibration as unpublished; what is published stays as it is."""
+def _refuse(context: JobContext, meta: dict[str, Any], reason: str, bank: pd.DataFrame | None = None) -> RefusedError:
+    """Record a calibration as unpublished, with its items where it has some; what is published stays as it is."""
     meta |= {"reason": reason, "exclusions": context.record.exclusions}
-    db.execute(context.connection, "calibration/forget_unpublished", tenant_id=context.tenant, as_of=context.as_of)
-    row = pd.DataFrame([meta]).assign(tenant_id=context.tenant, as_of=context.as_of)
-    context.record.wrote("mirt_fit_meta", db.copy_frame(context.connection, "mirt_fit_meta", row))
+    day = {"tenant_id": context.tenant, "as_of": context.as_of, "run_id": meta["run_id"]}
+    db.execute(context.connection, "calibration/forget_unpublished", **day)
+    _add(context, meta, bank)
     return RefusedError(f"not published: {reason}", keep_writes=True)
 
 
 def _save(context: JobContext, meta: dict[str, Any], bank: pd.DataFrame, abilities: pd.DataFrame) -> None:
     """Replace what earlier runs of this tenant and day wrote."""
-    connection, record = context.connection, context.record
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
-    record.wrote("mirt_fit_meta", db.replace(connection, "mirt_fit_meta", pd.DataFrame([meta]), **day))
-    items = bank.assign(tenant_id=context.tenant, run_id=meta["run_id"])
-    record.wrote("mirt_item_params", db.copy_frame(connection, "mirt_item_params", items))
-    abilities = abilities.assign(method="EAP", run_id=meta["run_id"])
-    record.wrote("mirt_ability", db.replace(connection, "mirt_ability", abilities, **day))
+    db.execute(context.connection, "calibration/forget", **day, run_id=meta["run_id"])
+    _add(context, meta, bank)
+    abilities = abilities.assign(run_id=meta["run_id"])
+    context.record.wrote("mirt_ability", db.replace(context.connection, "mirt_ability", abilities, **day))
+
+
+def _add(context: JobContext, meta: dict[str, Any], bank: pd.DataFrame | None) -> None:
+    row = pd.DataFrame([meta]).assign(tenant_id=context.tenant, as_of=context.as_of)
+    context.record.wrote("mirt_fit_meta", db.copy_frame(context.connection, "mirt_fit_meta", row))
+    if bank is not None:
+        items = bank.assign(tenant_id=context.tenant, run_id=meta["run_id"])
+        context.record.wrote("mirt_item_params", db.copy_frame(context.connection, "mirt_item_params", items))
 
 
 def _count_statuses(context: JobContext, bank: pd.DataFrame, minimum: int) -> None:
