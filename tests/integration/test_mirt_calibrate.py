@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.integration import kpi_reference
+from tests.integration.kpi_reference import BankItem
 from tests.integration.logs import (
     at,
     attempt,
@@ -576,31 +578,74 @@ def another_cohort(last_day: date, items: int, mean: float = 0.0, *, random: boo
     return log.assign(correct=rng.random(len(log)) < (0.5 if random else p), student_id="new-" + log["student_id"])
 
 
+def with_times_and_repeats(log: pd.DataFrame) -> pd.DataFrame:
+    """The log with response times, and every wrong answer tried again three days later."""
+    rng = np.random.default_rng(6)
+    again = log[~log["correct"]]
+    again = again.assign(
+        completed_at=again["completed_at"] + pd.Timedelta(days=3), correct=rng.random(len(again)) < 0.6
+    )
+    both = pd.concat([log, again], ignore_index=True)
+    times = np.exp(rng.normal(9.5, 0.3, len(both))).astype(int)
+    started = both["completed_at"] - pd.to_timedelta(times, unit="ms")
+    return both.assign(response_time_ms=times, started_at=started)
+
+
+def assert_kpis_rest_on(settings: Settings, bank: pd.DataFrame, log: pd.DataFrame, day: date) -> None:
+    """KPIs of a day's week are what a plain computation makes of these items."""
+    assert run(settings, "compute_daily_kpis", day) == 0
+    known = {
+        str(item): BankItem(row["a"], row["b"], row["median_time_ms"])
+        for item, row in bank[["a", "b", "median_time_ms"]].iterrows()
+    }
+    kpis = query(settings, "select * from weekly_kpi where as_of = %s and not reconstructed order by user_id", day)
+    compared = dict.fromkeys(("i_t_raw", "a_t", "r_t"), 0)
+    for kpi in kpis.iloc[::9].to_dict("records"):
+        answers = kpi_reference.answers_of(log, kpi["user_id"], day)
+        items, resolved = kpi_reference.resolution(answers, day, known)
+        expected = {
+            "i_t_raw": kpi_reference.growth(answers, day, known)[0],
+            "a_t": kpi_reference.activity(answers, day),
+            "r_t": resolved / items if items >= 5 else None,
+        }
+        for name, value in expected.items():
+            assert pd.isna(kpi[name]) == (value is None), (name, kpi["user_id"])
+            if value is not None:
+                assert kpi[name] == pytest.approx(value, abs=1e-5), (name, kpi["user_id"])
+                compared[name] += 1
+    assert min(compared.values()) > 10
+
+
 @pytest.mark.parametrize(
     ("cohort", "params", "message"),
     [
         ({"mean": 1.0}, {}, "the mean of theta lies +"),
         ({"random": True}, {}, "not published: "),
         ({}, {"min_anchors": 16}, "15 anchors carry the link, fewer than min_anchors = 16"),
+        ({}, {}, "the EM algorithm did not converge in 2 iterations"),
     ],
-    ids=["shifted scale", "robots", "too few anchors"],
+    ids=["shifted scale", "robots", "too few anchors", "not converged"],
 )
-def test_a_calibration_unlike_the_published_one_is_refused(
-    settings: Settings, cohort: dict[str, Any], params: dict[str, Any], message: str
+def test_after_a_refusal_all_rests_on_what_was_published_before(
+    settings: Settings, cohort: dict[str, Any], params: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else one bad day of answers would change everybody's theta overnight."""
-    write_log(settings, simulate_log(learners=500, items=16, last_day=DAY))
+    """Else one bad day of answers would change everybody's theta overnight, or cost everybody the day's KPIs."""
+    write_log(settings, simulate_log(learners=500, items=16, last_day=DAY).assign(response_time_ms=15_000))
     later = DAY + timedelta(days=30)
     log = another_cohort(later, 16, **cohort)
-    write_log(settings, log if not params else log[log["item_id"] != "i000"])
+    log = with_times_and_repeats(log if not params else log[log["item_id"] != "i000"])
+    write_log(settings, log)
     assert run(settings, "mirt_calibrate", DAY) == 0
+    if "converge" in message:
+        monkeypatch.setattr(mirt_calibrate, "calibrate", functools.partial(calibrate, max_iterations=2))
     published = items_of(settings, DAY), rows_of(settings, "mirt_ability")
     assert run(settings, "mirt_calibrate", later, **params) == REFUSED
     assert message in error_of(settings)
     refused = meta_of(settings, later)
     assert not refused["published"]
     assert message.removeprefix("not published: ") in refused["reason"]
-    assert len(items_of(settings, later)) == 16, "what was refused is there to be looked at"
+    kept = 0 if "converge" in message else 16
+    assert len(items_of(settings, later)) == kept, "what was refused is there to be looked at"
     for now, before in zip((items_of(settings, DAY), rows_of(settings, "mirt_ability")), published, strict=True):
         # Nulls alone have another type than the same nulls beside others' values.
         pd.testing.assert_frame_equal(
@@ -608,6 +653,7 @@ def test_a_calibration_unlike_the_published_one_is_refused(
         )
     bank = query(settings, "select distinct as_of from published_items('default', %s)", later)
     assert bank["as_of"].tolist() == [DAY]
+    assert_kpis_rest_on(settings, items_of(settings, DAY), log, later)
 
 
 @pytest.mark.parametrize(
