@@ -10,6 +10,7 @@ from irt_analytics.irt import Responses, calibrate, estimate_abilities
 from irt_analytics.irt.abilities import AbilityMethod
 from irt_analytics.irt.calibrate import Model
 from irt_analytics.irt.item_tests import curve_fit, score_fit
+from irt_analytics.irt.person_fit import person_fit
 from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
 
 #: A bank on either side of the size from which answers take 32 bits, each size with kernels of its own.
@@ -46,6 +47,7 @@ def precompile() -> None:
         for method in get_args(AbilityMethod):
             estimate_abilities(responses, fit.items, method=method)
         curve_fit(responses, fit.items)
+        person_fit(responses, fit.items)
         few = fit.items.iloc[:5]
         form = np.repeat(few["item_id"].to_numpy()[None, :], LEARNERS, axis=0).ravel()
         complete = Responses.from_long(np.repeat(np.arange(LEARNERS), 5), form, rng.random(form.size) < 0.5)

@@ -340,3 +340,29 @@ def curve(theta: float, a: float, d: float, c: float) -> tuple[float, float, flo
     q = max((1.0 - c) * not_s, 1e-300)
     slope = a * (1.0 - c) * s * not_s
     return p, q, slope, slope * a * (not_s - s)
+
+
+@kernel
+def pair_sums(
+    first: int, last: int, start: int, indptr: Integers, items: AnyInteger, residual: Floats, sums: Floats
+) -> None:
+    """Sums over the learners who answered two items, one of first..last and a later one, which rows stand in order.
+
+    sums[j - start, k] = how many they are, then the sums of e_j e_k, e_j, e_k, e_j^2 and e_k^2.
+    """
+    for i in range(len(indptr) - 1):
+        low, high = indptr[i], indptr[i + 1]
+        for at in range(low + np.searchsorted(items[low:high], first), high):
+            j, e = items[at], residual[at]
+            if j >= last:
+                break
+            row = sums[j - start]
+            for other in range(at + 1, high):
+                f = residual[other]
+                into = row[items[other]]
+                into[0] += 1.0
+                into[1] += e * f
+                into[2] += e
+                into[3] += f
+                into[4] += e * e
+                into[5] += f * f
