@@ -5,7 +5,7 @@ compute the learners' KPIs, fit five models of them beside one another, and rend
 
     prepare_schema > check_attempts > mirt_calibrate > features_backfill > compute_daily_kpis
         > [ fit_glmm | fit_survival_churn | forecast_prophet | fit_bayesian_growth | cluster_segments ]
-        > generate_weekly_report > all_branches_ok
+        > generate_weekly_report > [ all_branches_ok | notify_if_failed ]
 
 **Which day.** A run looks at the answers up to the end of `as_of`, the last complete UTC day before the run's own
 date, and at nothing after it. Set `as_of` to run a past day again; a rerun replaces exactly what that day wrote, and a
@@ -13,8 +13,11 @@ past day reads the item bank as it was published then.
 
 **When something fails.** A job that finds bad input (64), refuses to publish (65) or has a defect fails at once, and
 its log ends with the reason. What may pass by itself (75: database away or busy; a pod evicted, out of memory or past
-its deadline) is tried twice more. A branch that fails leaves the report standing, with a badge for what is missing;
-`all_branches_ok` then fails the run. Clearing a task runs it again and changes nothing else.
+its deadline) is tried twice more. A calibration that is refused fails the run in the end, but the rest of the day is
+computed from the one published before; after any other failure of `mirt_calibrate` nothing goes on. A branch that
+fails leaves the report standing, with a badge for what is missing; `all_branches_ok` then fails the run, and
+`notify_if_failed` tells of it where the connection `irt_notifications` (http, a webhook) says whom. Clearing a task
+runs it again and changes nothing else.
 
 **What it needs.** The connections `seedtest_db` (postgres), `report_store` (aws or generic, with the extra `url`) and
 `r_glmm`, `r_forecast`, `r_brms` (http; where there is no such service, the extra `unavailable` with the reason, which
@@ -38,7 +41,9 @@ from irt_airflow.conf import refuse_bad_conf
 from irt_airflow.credentials import DATABASE, R_BRMS, R_FORECAST, R_GLMM, R_IRT, REPORT_STORE, connection_if
 from irt_airflow.days import as_of
 from irt_airflow.links import OpenReportLink
+from irt_airflow.notifications import NotifyIfFailedOperator, keep_reason
 from irt_airflow.pipeline_pod import PipelinePodOperator
+from irt_airflow.refusal import only_after
 
 ATTEMPT_CHECKS = Path(__file__).parents[1] / "include" / "sql" / "checks" / "attempts"
 
@@ -294,6 +299,7 @@ with DAG(
         "retry_delay": timedelta(minutes=1),
         "retry_exponential_backoff": 2,
         "max_retry_delay": timedelta(minutes=10),
+        "on_failure_callback": keep_reason,
     },
 ) as dag:
     prepare_schema = pipeline_job(
@@ -329,8 +335,11 @@ with DAG(
         "features_backfill",
         minutes=120,
         profile="medium",
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        pre_execute=only_after("mirt_calibrate"),
         doc_md="Weekly and per-topic theta of every learner, and daily features by topic. On a first run also of past "
-        "weeks, each only from answers up to its own end.",
+        "weeks, each only from answers up to its own end. Runs after a calibration that was refused, too: on the bank "
+        "published before.",
     )
 
     compute_daily_kpis = pipeline_job(
@@ -400,12 +409,25 @@ with DAG(
     all_branches_ok = EmptyOperator(
         task_id="all_branches_ok",
         trigger_rule=TriggerRule.NONE_FAILED,
-        doc_md="Fails the run where a branch or the report failed.",
+        doc_md="Fails the run where the calibration was refused, or a branch or the report failed.",
+    )
+
+    notify_if_failed = NotifyIfFailedOperator(
+        task_id="notify_if_failed",
+        as_of=AS_OF,
+        tenant=TENANT,
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=timedelta(minutes=5),
+        doc_md="Posts one message about a run that failed, with its tasks and their reasons, where there is a "
+        "connection `irt_notifications`. Whether it arrives does not change how the run ends.",
     )
 
     branches = [fit_glmm, fit_survival_churn, forecast_prophet, fit_bayesian_growth, cluster_segments]
 
     prepare_schema >> check_attempts >> mirt_calibrate >> features_backfill >> compute_daily_kpis
+    check_attempts >> features_backfill  # the one success its trigger rule asks for where the calibration was refused
     compute_daily_kpis >> branches >> generate_weekly_report
+    mirt_calibrate >> all_branches_ok
     compute_daily_kpis >> generate_weekly_report
-    [*branches, generate_weekly_report] >> all_branches_ok
+    for last in (all_branches_ok, notify_if_failed):
+        [*branches, generate_weekly_report] >> last

@@ -34,7 +34,10 @@ def main() -> int:
     exits = folder / f"{job}.exit"
     if exits.exists() and (codes := exits.read_text().split()):
         exits.write_text("\n".join(codes[1:]))
-        return int(codes[0])
+        code = int(codes[0])
+        if code:
+            sys.stdout.write(f"12:00:00 ERROR <{job}> says why\n12:00:00 INFO {job} ended after 0.1 s\n")
+        return code
     return 0
 
 

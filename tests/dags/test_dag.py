@@ -38,17 +38,23 @@ def test_tasks_form_the_documented_chain(dag: DAG) -> None:
         "prepare_schema": set(),
         "check_attempts": {"prepare_schema"},
         "mirt_calibrate": {"check_attempts"},
-        "features_backfill": {"mirt_calibrate"},
+        "features_backfill": {"check_attempts", "mirt_calibrate"},
         "compute_daily_kpis": {"features_backfill"},
         **{branch: {"compute_daily_kpis"} for branch in BRANCHES},
         "generate_weekly_report": {"compute_daily_kpis", *BRANCHES},
-        "all_branches_ok": {*BRANCHES, "generate_weekly_report"},
+        "all_branches_ok": {"mirt_calibrate", *BRANCHES, "generate_weekly_report"},
+        "notify_if_failed": {*BRANCHES, "generate_weekly_report"},
     }
 
 
 def test_report_outlives_a_branch_and_the_run_does_not(dag: DAG) -> None:
     rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.trigger_rule != "all_success"}
-    assert rules == {"generate_weekly_report": "all_done_min_one_success", "all_branches_ok": "none_failed"}
+    assert rules == {
+        "features_backfill": "all_done_min_one_success",
+        "generate_weekly_report": "all_done_min_one_success",
+        "all_branches_ok": "none_failed",
+        "notify_if_failed": "all_done",
+    }
 
 
 def test_every_job_of_the_command_line_has_its_task(dag: DAG) -> None:

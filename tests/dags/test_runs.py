@@ -6,8 +6,11 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -35,12 +38,52 @@ JOBS = [
 TODAY = datetime.now(UTC).date()
 
 
+class Webhook(ThreadingHTTPServer):
+    """What `irt_notifications` leads to: keeps the messages, and answers what the test says."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, dict[str, Any]]] = []
+        self.status = 200
+        super().__init__(("127.0.0.1", 0), _Answers)
+
+    def connection(self) -> dict[str, Any]:
+        return {
+            "conn_type": "http",
+            "schema": "http",
+            "host": "127.0.0.1/services",
+            "port": self.server_port,
+            "password": f"T0/B0/{PASSWORD}",
+        }
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.posted.append((self.path, body))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Write nothing to the tests' output."""
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as server:
+        Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
 class Runs:
     """The Dag's runs, and what their jobs were called with."""
 
-    def __init__(self, airflow: Airflow, folder: Path) -> None:
+    def __init__(self, airflow: Airflow, folder: Path, connections: dict[str, Any]) -> None:
         self.airflow = airflow
         self.folder = folder
+        self.connections = connections
         self._http = httpx.Client(base_url=airflow.url, timeout=30)
         login = {"username": "admin", "password": airflow.place.secrets.password}
         token = self._http.post("/auth/token", json=login).raise_for_status().json()["access_token"]
@@ -93,7 +136,9 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(
+    postgres_url: str, template_database: str, webhook: Webhook, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runs]:
     root = tmp_path_factory.mktemp("airflow")
     folder = root / "standin"
     folder.mkdir()
@@ -107,13 +152,14 @@ def runs(postgres_url: str, template_database: str, tmp_path_factory: pytest.Tem
         patch.setenv("STANDIN_FOLDER", str(folder))
         patch.setenv("STANDIN_ROOT", str(ROOT))
         airflow = Airflow(place)
-        airflow.write_connections(connections(postgres_url, template_database, root / "reports"))
+        known = connections(postgres_url, template_database, root / "reports")
+        known["irt_notifications"] = webhook.connection()
+        airflow.write_connections(known)
         postgres = Postgres.start(root / "postgres")
         try:
             airflow.start(postgres, port=None, scheduled=True)
             airflow.wait(None)
-            found = Runs(airflow, folder)
-            yield found
+            yield Runs(airflow, folder, known)
         finally:
             airflow.stop()
             Postgres.stop(root / "postgres")
@@ -138,10 +184,13 @@ def connections(postgres_url: str, database: str, reports: Path) -> dict[str, An
 
 
 @pytest.fixture(autouse=True)
-def clean(runs: Runs) -> None:
-    """Every job succeeds unless a test says otherwise."""
+def clean(runs: Runs, webhook: Webhook) -> None:
+    """Every job succeeds, and messages arrive, unless a test says otherwise."""
     for path in [*runs.folder.glob("*.exit"), *runs.folder.glob("*.wait")]:
         path.unlink()
+    runs.airflow.write_connections(runs.connections)
+    webhook.status = 200
+    webhook.posted.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -193,7 +242,9 @@ def test_scheduled_run_looks_at_yesterday_and_so_does_its_rerun(runs: Runs) -> N
     assert len(runs.calls(run_id)) == len(JOBS) + 1, "clearing one task ran others too"
 
 
-def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_link(runs: Runs) -> None:
+def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_link(
+    runs: Runs, webhook: Webhook
+) -> None:
     triggered = datetime.now(UTC) - timedelta(seconds=1)  # deadlines are whole seconds
     run_id = runs.trigger(as_of="2026-01-31", model="Rasch", min_answers_item=40, report_lang="ko")
     state, tasks, tries = runs.finish(run_id)
@@ -202,6 +253,7 @@ def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_
     assert triggered <= began <= datetime.now(UTC), "a job must know when its task's time is over"
     assert state == "success", tasks
     assert set(tasks.values()) == {"success"}
+    assert not webhook.posted, "a message about a run that went well"
     assert set(tries.values()) <= {0, 1}
     for call in runs.calls(run_id):
         assert call["flags"] == {
@@ -289,33 +341,113 @@ def test_conf_value_of_the_wrong_kind_is_refused_at_the_trigger(runs: Runs) -> N
 
 def test_temporary_failure_is_retried_and_a_refusal_is_not(runs: Runs) -> None:
     runs.exits("prepare_schema", 75)
-    runs.exits("mirt_calibrate", 65)
+    runs.exits("features_backfill", 65)
     run_id = runs.trigger(as_of="2026-01-31")
     state, tasks, tries = runs.finish(run_id)
     assert state == "failed"
     assert (tasks["prepare_schema"], tries["prepare_schema"]) == ("success", 2)
-    assert (tasks["mirt_calibrate"], tries["mirt_calibrate"]) == ("failed", 1)
+    assert (tasks["features_backfill"], tries["features_backfill"]) == ("failed", 1)
     assert tasks["generate_weekly_report"] == "upstream_failed", "a report without KPIs"
     assert "prepare_schema was called" in runs.log(run_id, "prepare_schema")
-    assert "exit code 65, refused to publish" in runs.log(run_id, "mirt_calibrate")
+    assert "exit code 65, refused to publish" in runs.log(run_id, "features_backfill")
 
 
-def test_failed_branch_fails_the_run_and_neither_report_nor_the_other_branches(runs: Runs) -> None:
+def test_day_of_a_refused_calibration_is_computed_from_the_last_one_and_fails(runs: Runs) -> None:
+    """One odd night's answers must cost teachers neither KPIs nor report, and must not go by unseen."""
+    runs.exits("mirt_calibrate", 65, 1)
+    run_id = runs.trigger(as_of="2026-01-31")
+    state, tasks, tries = runs.finish(run_id)
+    assert state == "failed"
+    assert (tasks["mirt_calibrate"], tries["mirt_calibrate"]) == ("failed", 1)
+    assert tasks["all_branches_ok"] == "upstream_failed"
+    assert {name: tasks[name] for name in JOBS if name != "mirt_calibrate"} == {
+        name: "success" for name in JOBS if name != "mirt_calibrate"
+    }
+    assert "rests on what was published before" in runs.log(run_id, "features_backfill")
+
+    # The same run, the calibration cleared with what comes after it: this time it has a defect.
+    runs.call(
+        "POST",
+        f"{DAG}/clearTaskInstances",
+        json={
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": ["mirt_calibrate"],
+            "include_downstream": True,
+            "only_failed": False,
+        },
+    )
+    runs.await_call(run_id, "mirt_calibrate", count=2)
+    state, tasks, _ = runs.finish(run_id)
+    assert state == "failed"
+    assert tasks["features_backfill"] == "failed"
+    assert tasks["compute_daily_kpis"] == "upstream_failed"
+    assert [call["job"] for call in runs.calls(run_id)].count("features_backfill") == 1, "on what a defect left"
+    assert "did not refuse to publish" in runs.log(run_id, "features_backfill", 2)
+
+
+def test_failed_branch_fails_the_run_and_neither_report_nor_the_other_branches(runs: Runs, webhook: Webhook) -> None:
     runs.exits("cluster_segments", 1)
+    runs.exits("forecast_prophet", 64)
     run_id = runs.trigger(as_of="2026-01-31")
     state, tasks, _ = runs.finish(run_id)
     assert {branch: tasks[branch] for branch in BRANCHES} == {
-        branch: "failed" if branch == "cluster_segments" else "success" for branch in BRANCHES
+        branch: "failed" if branch in ("cluster_segments", "forecast_prophet") else "success" for branch in BRANCHES
     }
     assert tasks["generate_weekly_report"] == "success"
     assert tasks["all_branches_ok"] == "upstream_failed"
     assert state == "failed"
+    ((path, message),) = webhook.posted
+    assert path == f"/services/T0/B0/{PASSWORD}"
+    assert message.keys() == {"text"}
+    first, *reasons, link = message["text"].splitlines()
+    assert first == "irt_analytics_daily failed: as_of 2026-01-31, tenant default"
+    assert sorted(reasons) == [
+        "• cluster_segments: cluster_segments ended with exit code 1, a defect; not retried: "
+        "&lt;cluster_segments&gt; says why",
+        "• forecast_prophet: forecast_prophet ended with exit code 64, bad configuration or input; not retried: "
+        "&lt;forecast_prophet&gt; says why",
+    ]
+    assert link == f"{runs.airflow.url}/dags/irt_analytics_daily/runs/{quote(run_id)}"
+
+
+def test_run_that_fails_early_is_told_of_once_too(runs: Runs, webhook: Webhook) -> None:
+    """The task that tells is the last one, behind eleven that never ran."""
+    run_id = runs.trigger(asof="2026-01-31")
+    assert runs.finish(run_id)[0] == "failed"
+    ((_, message),) = webhook.posted
+    assert "\n• prepare_schema: the run's configuration has 'asof'; expected only as_of" in message["text"]
+    assert "mirt_calibrate" not in message["text"], "a task that never ran did not fail"
+
+
+@pytest.mark.parametrize("status", [503, 404])
+def test_webhook_that_is_down_or_wrong_changes_nothing_but_its_own_task(
+    runs: Runs, webhook: Webhook, status: int
+) -> None:
+    webhook.status = status
+    runs.exits("prepare_schema", 65)
+    run_id = runs.trigger(as_of="2026-01-31")
+    state, tasks, tries = runs.finish(run_id)
+    assert (state, tasks["prepare_schema"], tasks["all_branches_ok"]) == ("failed", "failed", "upstream_failed")
+    assert (tasks["notify_if_failed"], tries["notify_if_failed"]) == ("failed", 3 if status == 503 else 1)
+    log = runs.log(run_id, "notify_if_failed", tries["notify_if_failed"])
+    assert f"connection 'irt_notifications': the webhook answered {status}" in log
+
+
+def test_without_the_connection_nobody_is_told_and_nothing_fails(runs: Runs, webhook: Webhook) -> None:
+    runs.airflow.write_connections({name: one for name, one in runs.connections.items() if name != "irt_notifications"})
+    runs.exits("prepare_schema", 65)
+    run_id = runs.trigger(as_of="2026-01-31")
+    state, tasks, _ = runs.finish(run_id)
+    assert (state, tasks["notify_if_failed"]) == ("failed", "success")
+    assert not webhook.posted
+    assert "no connection 'irt_notifications': nobody is told" in runs.log(run_id, "notify_if_failed")
 
 
 def test_sigterm_to_a_task_is_a_retry_and_leaves_no_job_behind(runs: Runs) -> None:
     """A worker that is asked to stop must not count the half-done job as done."""
     (runs.folder / "prepare_schema.wait").touch()
-    runs.exits("mirt_calibrate", 65)
+    runs.exits("mirt_calibrate", 64)
     run_id = runs.trigger(as_of="2026-01-31")
     job = psutil.Process(runs.await_call(run_id, "prepare_schema")["pid"])
     task = job.parents()[1]
@@ -343,8 +475,8 @@ def test_run_marked_as_failed_ends_its_job_at_once(runs: Runs) -> None:
 
 def test_password_is_in_no_log_no_rendered_field_and_no_xcom(runs: Runs) -> None:
     """Last, for it looks at all that the tests before it left."""
-    logs = list((runs.airflow.home / "logs").rglob("*.log"))
-    assert logs
+    logs = list(runs.airflow.place.folder.rglob("*.log"))
+    assert any(path.is_relative_to(runs.airflow.home / "logs") for path in logs)
     assert not [path for path in logs if PASSWORD in path.read_text(errors="replace")]
     for run in runs.call("GET", f"{DAG}/dagRuns", params={"limit": 100})["dag_runs"]:
         run_id = run["dag_run_id"]

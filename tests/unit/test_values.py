@@ -217,6 +217,17 @@ def test_the_external_secrets_have_the_names_and_ids_that_the_docs_list() -> Non
     assert set(connections.values()) == {remote for keys in found.values() for remote in keys.values()}
 
 
+def test_a_webhook_for_failed_runs_comes_from_the_store_where_it_is_named() -> None:
+    """Its address lets anybody write to the channel: it must not stand in values."""
+    objects = render("irt-credentials", "remote.notifications=irt-notifications")
+    spec = only(objects, "ExternalSecret", "airflow-connections")["spec"]
+    assert {"secretKey": "notifications", "remoteRef": {"key": "irt-notifications"}} in spec["data"]
+    file = spec["target"]["template"]["data"]["connections.json"]
+    # as the controller fills it in: its templates are Go's
+    filled = re.sub(r"\{\{ \.(\w+)( \| toJson)? \}\}", lambda found: json.dumps({"of": found[1]}), file)
+    assert json.loads(filled)["irt_notifications"] == {"of": "notifications"}
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "said"),
     [
