@@ -14,8 +14,14 @@ FINAL = {
     64: "bad configuration or input",
     65: "refused to publish: the data cannot support it",
 }
+#: The end that leaves what was published before in force.
+REFUSED = 65
 #: Lines of a job's log that an error repeats.
 TAIL_LINES = 5
+
+
+class RefusedToPublishError(AirflowFailException):
+    """A job refused to publish; what was published before stands."""
 
 
 def raise_for_exit_code(job: str, exit_code: int, last_lines: Iterable[str] = ()) -> None:
@@ -28,7 +34,7 @@ def raise_for_exit_code(job: str, exit_code: int, last_lines: Iterable[str] = ()
 
     Raises:
         AirflowException: the end may be other next time; Airflow retries.
-        AirflowFailException: bad input, a refusal or a defect; a retry would end the same way.
+        AirflowFailException: bad input, a refusal (RefusedToPublishError) or a defect; a retry would end the same way.
     """
     if exit_code == 0:
         return
@@ -36,4 +42,5 @@ def raise_for_exit_code(job: str, exit_code: int, last_lines: Iterable[str] = ()
     if exit_code in RETRIED:
         raise AirflowException(f"{job} ended with exit code {exit_code}, {RETRIED[exit_code]}.{tail}")
     meaning = FINAL.get(exit_code, "a defect")
-    raise AirflowFailException(f"{job} ended with exit code {exit_code}, {meaning}; not retried.{tail}")
+    kind = RefusedToPublishError if exit_code == REFUSED else AirflowFailException
+    raise kind(f"{job} ended with exit code {exit_code}, {meaning}; not retried.{tail}")

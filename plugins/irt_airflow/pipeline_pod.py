@@ -11,8 +11,10 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from irt_airflow.credentials import credentials
+from irt_airflow.exit_codes import RefusedToPublishError
 from irt_airflow.process import ProcessRuntime
 from irt_airflow.profiles import compute_profile
+from irt_airflow.refusal import REFUSED
 from irt_airflow.spec import JobSpec
 
 RUNTIMES = ("kubernetes", "process")
@@ -38,7 +40,8 @@ class PipelinePodOperator(BaseOperator):
 
     The command is `python -m irt_analytics JOB --as-of DAY --tenant TENANT --FLAG=VALUE ...`; credentials reach it as
     environment variables made from Airflow connections at run time. How it ends is up to its exit code: 0 success;
-    75, 137, 143 and failures of the infrastructure are retried; everything else fails at once.
+    75, 137, 143 and failures of the infrastructure are retried; everything else fails at once. A refusal (65) leaves an
+    XCom that says so, for what may go on after it.
 
     The environment variable IRT_RUNTIME says where jobs run: `kubernetes` (the default inside a cluster; the image is
     IRT_JOBS_IMAGE, the namespace IRT_JOBS_NAMESPACE) or `process`.
@@ -130,9 +133,11 @@ class PipelinePodOperator(BaseOperator):
             self.log.error("%s ran longer than its execution_timeout of %s", self.job, self.execution_timeout)
             raise
         except Exception as error:
-            if not self._killed:
-                raise
-            raise self._killed_error() from error
+            if self._killed:
+                raise self._killed_error() from error
+            if isinstance(error, RefusedToPublishError):
+                context["ti"].xcom_push(key=REFUSED, value=True)
+            raise
         # A job that ends by itself while it is being killed must not count as done: its task was asked to stop.
         if self._killed:
             raise self._killed_error()
