@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 from kubernetes import client
 from tests.k8s.conftest import Cluster
 
@@ -129,6 +132,26 @@ def test_image_that_cannot_be_had_says_so(make: Callable[..., PodRuntime]) -> No
     assert not isinstance(ended.value, AirflowFailException)
 
 
+def test_pod_that_no_node_has_room_for_says_so(
+    make: Callable[..., PodRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irt_airflow.pod.SCHEDULE_TIMEOUT_SECONDS", 5)
+    with pytest.raises(AirflowException, match=r"did not start: Unschedulable.*Insufficient cpu") as ended:
+        run(make("true", profile=replace(compute_profile("small"), cpu_request="1000", threads=1000)))
+    assert not isinstance(ended.value, AirflowFailException)
+
+
+def test_a_log_that_floods_is_kept(make: Callable[..., PodRuntime], capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of a megabyte and a hundred thousand lines at once: none is lost, and the task ends well."""
+    # containerd itself drops what a container wrote in its last moment
+    run(make("head -c 1000000 /dev/zero | tr '\\0' x; echo; seq 100000; echo the last line; sleep 5"))
+    said = capsys.readouterr().out
+    assert "x" * 1_000_000 in said
+    numbers = {int(found) for found in re.findall(r"\[info +\] (\d+) +\[", said)}
+    assert numbers == set(range(1, 100_001))
+    assert "] the last line" in said
+
+
 def test_credentials_reach_the_job_by_a_secret_that_goes_with_the_pod(
     make: Callable[..., PodRuntime],
     api: client.CoreV1Api,
@@ -204,6 +227,7 @@ import os
 from tests.k8s.conftest import use_airflow_home
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from irt_airflow.pod import PodRuntime
 from irt_airflow.profiles import compute_profile
 from irt_airflow.spec import JobSpec
@@ -257,6 +281,40 @@ def test_next_try_waits_until_a_terminating_pod_is_gone(
     assert again.pod.metadata.uid != old.metadata.uid
     assert gone_before_start == [True]
     worker.join(timeout=60)
+
+
+def test_task_over_its_time_stops_its_pod(
+    cluster: Cluster,
+    shell_image: str,
+    api: client.CoreV1Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IRT_RUNTIME", "kubernetes")
+    monkeypatch.setattr("irt_airflow.pod.GRACE_SECONDS", 3)
+    limit = timedelta(seconds=8)
+    operator = PipelinePodOperator(
+        task_id="slow",
+        job="probe",
+        as_of="2026-01-31",
+        tenant="default",
+        profile="small",
+        image=shell_image,
+        namespace=cluster.namespace,
+        command=("sh", "-c", "sleep 300"),
+        execution_timeout=limit,
+    )
+    started = time.monotonic()
+    # as Airflow's task runner does it
+    with pytest.raises(AirflowTaskTimeout), timeout(limit.total_seconds()):  # type: ignore[no-untyped-call]
+        operator.execute(context("slow"))
+    operator.on_kill()
+    assert time.monotonic() - started < 120
+    assert "probe ran longer than its execution_timeout of 0:00:08" in capsys.readouterr().out
+    give_up = time.monotonic() + 60
+    while api.list_namespaced_pod(cluster.namespace, label_selector="task_id=slow").items:
+        assert time.monotonic() < give_up, "the pod of a task that is over its time is still there"
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("answer", ["exit 0", "exit 143", "exit 1", ":"])
