@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from irt_analytics import db
@@ -77,6 +78,18 @@ def slow(context: JobContext) -> None:
     time.sleep(60)
 
 
+def in_use(context: JobContext) -> None:
+    """Read every relation and write, say so, and end well once a line comes by standard input."""
+    names = context.connection.execute(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')"
+    ).fetchall()
+    for (name,) in names:
+        context.connection.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(name)))
+    write(context)
+    print("written", flush=True)  # noqa: T201
+    sys.stdin.readline()
+
+
 def slow_query(context: JobContext) -> None:
     """Write, say so, and stay in a query until killed."""
     write(context, first=200)
@@ -135,6 +148,7 @@ JOBS = {
         skip,
         nothing,
         slow,
+        in_use,
         slow_query,
         slow_read,
         slow_batches,
