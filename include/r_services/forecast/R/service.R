@@ -13,6 +13,8 @@ endpoints <- function() {
 #'
 #' @export
 serve <- function() {
+  # Prophet loads Stan in its first fit: where that fails, the service must not start, rather than a night's task fail.
+  loadNamespace("rstan")
   irtcommon::serve(irtcommon::service("r-forecast-plumber", endpoints(), package = "irtforecast"))
 }
 
