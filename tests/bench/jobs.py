@@ -1,0 +1,206 @@
+"""`python -m tests.bench.jobs --answers 100000`: what each job of a day needs; prints a table, writes .bench/jobs.json.
+
+Each job is a process, as in a pod, on a simulated log in an embedded PostgreSQL; what R does is asked of the services
+of .demo/r (`make r-services` or `make demo` installs them), and without them those jobs end as skips. The first day
+reconstructs the weeks before it, the second is what a night costs.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import psycopg
+from tests.r.rservice import TOKEN, RService
+
+from irt_analytics.cli import JOBS
+from irt_analytics.demo.postgres import get_server
+from irt_analytics.demo.services import PACKAGES
+
+ROOT = Path(__file__).parents[2]
+LAST_DAY = date(2026, 1, 31)
+PILOT_LEARNERS = 200
+MEBI = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one job took: seconds by the clock, processor seconds, and most memory in MiB, by who needed it."""
+
+    day: str
+    job: str
+    ended: str
+    seconds: float
+    own_cpu: float
+    database_cpu: float
+    r_cpu: float
+    own_memory: float
+    r_memory: float
+
+
+@click.command()
+@click.option("--answers", default=100_000, show_default=True, help="Answers of the simulated log, about.")
+@click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
+def main(answers: int, folder: Path) -> None:
+    """Run two days of jobs on a simulated log and say what each job needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _database() as (url, postmaster), _services(folder) as (settings, services):
+        environment = {**os.environ, **settings, "DATABASE_URL": url, "REPORT_STORE_URL": (folder / "reports").as_uri()}
+        first, second = LAST_DAY - timedelta(days=1), LAST_DAY
+        # In an image the kernels are compiled already.
+        _run([sys.executable, "-m", "irt_analytics.irt.precompile"], environment)
+        _run(_job("prepare_schema", first), environment)
+        learners = _simulate(answers, url, environment)
+        costs = []
+        for day in (first, second):
+            for job in JOBS:
+                costs.append(_measure(job, day, environment, postmaster, services))
+                click.echo(_row(costs[-1]), err=True)
+        with psycopg.connect(url) as connection:
+            (stored,) = _one(connection, "select count(*) from attempt_log")
+            (size,) = _one(connection, "select pg_database_size(current_database())")
+            (log_size,) = _one(connection, "select pg_total_relation_size('attempt_log')")
+    result = {
+        "answers": stored,
+        "learners": learners,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "database_mb": round(size / MEBI),
+        "log_mb": round(log_size / MEBI),
+        "jobs": [asdict(cost) for cost in costs],
+    }
+    (folder / "jobs.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    click.echo(
+        f"{stored:,} answers of {learners:,} learners, {result['machine']}; database {result['database_mb']:,} MiB, "
+        f"{result['log_mb']:,} of them the log\n"
+    )
+    click.echo(
+        "| day | job | s | processor s: job, database, R | MiB: job, R | ended |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    click.echo("\n".join(map(_row, costs)))
+
+
+def _row(cost: Cost) -> str:
+    cpu = f"{cost.own_cpu:.1f}, {cost.database_cpu:.1f}, {cost.r_cpu:.1f}"
+    memory = f"{cost.own_memory:.0f}, {cost.r_memory:.0f}"
+    return f"| {cost.day} | `{cost.job}` | {cost.seconds:.1f} | {cpu} | {memory} | {cost.ended} |"
+
+
+@contextmanager
+def _database() -> Iterator[tuple[str, psutil.Process]]:
+    """A server with its defaults and a database of its own; gives its URL and the server's process."""
+    folder = Path(tempfile.mkdtemp(prefix="irt-bench-"))
+    server = get_server(folder / "data", cleanup_mode="stop")
+    try:
+        process = psutil.Process(int((folder / "data" / "postmaster.pid").read_text().splitlines()[0]))
+        yield server.get_uri(), process
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _services(folder: Path) -> Iterator[tuple[dict[str, str], list[psutil.Process]]]:
+    """The R services that are installed; gives the jobs' settings of all four, and the services' processes."""
+    home = ROOT / ".demo" / "r"
+    status = json.loads((home / "status.json").read_text()) if (home / "status.json").exists() else {}
+    settings: dict[str, str] = {}
+    processes = []
+    with ExitStack() as stack:
+        for name, package in PACKAGES.items():
+            if not status.get(name, {}).get("ok"):
+                settings[f"R_{name.upper()}_UNAVAILABLE"] = "not installed here"
+                continue
+            command = ["Rscript", "-e", f"{package}::serve()"]
+            log = folder / f"r-{name}.log"
+            running = stack.enter_context(
+                RService(command, home / "library", log, STAN_MODELS=home / "stan", WORKERS=1)
+            )
+            settings |= {f"R_{name.upper()}_URL": running.url, f"R_{name.upper()}_TOKEN": TOKEN}
+            processes.append(psutil.Process(running.process.pid))
+        yield settings, processes
+
+
+def _simulate(answers: int, url: str, environment: Mapping[str, str]) -> int:
+    """Write a log of about so many answers and return the number of its learners."""
+    simulate = [sys.executable, "-m", "irt_analytics", "simulate", "--as-of", LAST_DAY.isoformat(), "--replace"]
+    _run([*simulate, "--learners", str(PILOT_LEARNERS)], environment)
+    with psycopg.connect(url) as connection:
+        (pilot,) = _one(connection, "select count(*) from attempt_log")
+    learners = max(PILOT_LEARNERS, round(answers * PILOT_LEARNERS / int(pilot)))
+    _run([*simulate, "--learners", str(learners)], environment)
+    return learners
+
+
+def _job(job: str, day: date) -> list[str]:
+    return [sys.executable, "-m", "irt_analytics", job, "--as-of", day.isoformat()]
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
+
+
+def _measure(
+    job: str, day: date, environment: Mapping[str, str], postmaster: psutil.Process, services: Sequence[psutil.Process]
+) -> Cost:
+    database, r = _spent([postmaster]), _spent(services)
+    began = time.perf_counter()
+    child = subprocess.Popen(_job(job, day), env=environment, stdout=sys.stderr)
+    r_memory = 0
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            break
+        r_memory = max(r_memory, _largest(services))
+        time.sleep(0.1)
+    seconds = time.perf_counter() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+        (ended,) = _one(connection, "select status from job_run order by job_run_id desc limit 1")
+    return Cost(
+        day=day.isoformat(),
+        job=job,
+        ended=ended if child.returncode in (0, 65) else f"exit code {child.returncode}",
+        seconds=seconds,
+        own_cpu=usage.ru_utime + usage.ru_stime,
+        database_cpu=_spent([postmaster]) - database,
+        r_cpu=_spent(services) - r,
+        own_memory=usage.ru_maxrss / 1024,
+        r_memory=r_memory / MEBI,
+    )
+
+
+def _spent(processes: Sequence[psutil.Process]) -> float:
+    """Processor seconds of processes and of their children that have ended."""
+    return sum(sum(process.cpu_times()[:4]) for process in processes)
+
+
+def _largest(processes: Sequence[psutil.Process]) -> int:
+    """Bytes of memory of the largest process of these and what they have started."""
+    sizes = [0]
+    for process in processes:
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                sizes.append(one.memory_info().rss)
+    return max(sizes)
+
+
+def _one(connection: psycopg.Connection[Any], statement: str) -> Any:
+    row = connection.execute(statement.encode()).fetchone()
+    assert row is not None
+    return row
+
+
+if __name__ == "__main__":
+    main()
