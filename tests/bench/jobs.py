@@ -66,7 +66,7 @@ def main(answers: int, folder: Path) -> None:
         costs = []
         for day in (first, second):
             for job in JOBS:
-                costs.append(_measure(job, day, environment, postmaster, services))
+                costs.append(measure(job, day, environment, postmaster, services))
                 click.echo(_row(costs[-1]), err=True)
         with psycopg.connect(url) as connection:
             (stored,) = _one(connection, "select count(*) from attempt_log")
@@ -151,9 +151,18 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
 
 
-def _measure(
+def measure(
     job: str, day: date, environment: Mapping[str, str], postmaster: psutil.Process, services: Sequence[psutil.Process]
 ) -> Cost:
+    """Run a job of a day to its end and return what it needed.
+
+    Args:
+        job: its name on the command line.
+        day: the day.
+        environment: its settings.
+        postmaster: the database server's first process, whose children's time counts once they have ended.
+        services: the R services; their fits are children.
+    """
     database, r = _spent([postmaster]), _spent(services)
     began = time.perf_counter()
     child = subprocess.Popen(_job(job, day), env=environment, stdout=sys.stderr)
@@ -171,7 +180,7 @@ def _measure(
     return Cost(
         day=day.isoformat(),
         job=job,
-        ended=ended if child.returncode in (0, 65) else f"exit code {child.returncode}",
+        ended=ended if child.returncode == 0 else f"exit code {child.returncode}",
         seconds=seconds,
         own_cpu=usage.ru_utime + usage.ru_stime,
         database_cpu=_spent([postmaster]) - database,
@@ -187,10 +196,10 @@ def _spent(processes: Sequence[psutil.Process]) -> float:
 
 
 def _largest(processes: Sequence[psutil.Process]) -> int:
-    """Bytes of memory of the largest process of these and what they have started."""
+    """Bytes of memory of the largest process that these have started: a fit."""
     sizes = [0]
     for process in processes:
-        for one in (process, *process.children(recursive=True)):
+        for one in process.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 sizes.append(one.memory_info().rss)
     return max(sizes)
