@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.charts import pods_of, render
 
 ROOT = Path(__file__).parents[2]
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
@@ -59,6 +60,22 @@ def test_links_commands_and_files_of_a_page_exist(page: Path) -> None:
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def test_commands_before_the_first_night_name_what_the_values_make() -> None:
+    """A line of the list that fails for its own mistake would be skipped, and the next one, too."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    pods = dict(pods_of(render("airflow-production-LocalExecutor")))
+    scheduler = pods["Deployment/airflow-scheduler"]["spec"]
+    named = set(re.findall(r"-n seedtest deployment/([\w-]+) -c ([\w-]+)", text))
+    assert named == {("airflow-scheduler", "scheduler")}
+    (main,) = [container for container in scheduler["containers"] if container["name"] == "scheduler"]
+    (folder,) = [mount["mountPath"] for mount in main["volumeMounts"] if mount["name"] == "connections"]
+    assert f"open('{folder}/connections.json')" in text
+    (secrets,) = re.findall(r"kubectl get secret -n seedtest -o name ([\w -]+)", text)
+    made = {found["metadata"]["name"] for found in render("irt-credentials") if found["kind"] == "ExternalSecret"}
+    assert set(secrets.split()) == made | {"airflow-secrets"}
+    assert {found["metadata"]["name"] for found in render("irt-monitoring")} >= {"irt-monitoring", "airflow-statsd"}
 
 
 def anchors(page: Path) -> set[str]:
