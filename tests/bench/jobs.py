@@ -31,7 +31,9 @@ from irt_analytics.demo.services import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 LAST_DAY = date(2026, 1, 31)
-PILOT_LEARNERS = 200
+#: A tenant of few learners: how many answers a learner gives, and to compile the kernels, as an image has them.
+PILOT, PILOT_LEARNERS = "pilot", 200
+COMPILING = ("mirt_calibrate", "features_backfill", "compute_daily_kpis")
 MEBI = 2**20
 
 
@@ -59,8 +61,6 @@ def main(answers: int, folder: Path) -> None:
     with _database() as (url, postmaster), _services(folder) as (settings, services):
         environment = {**os.environ, **settings, "DATABASE_URL": url, "REPORT_STORE_URL": (folder / "reports").as_uri()}
         first, second = LAST_DAY - timedelta(days=1), LAST_DAY
-        # In an image the kernels are compiled already.
-        _run([sys.executable, "-m", "irt_analytics.irt.precompile"], environment)
         _run(_job("prepare_schema", first), environment)
         learners = _simulate(answers, url, environment)
         costs = []
@@ -69,7 +69,7 @@ def main(answers: int, folder: Path) -> None:
                 costs.append(measure(job, day, environment, postmaster, services))
                 click.echo(_row(costs[-1]), err=True)
         with psycopg.connect(url) as connection:
-            (stored,) = _one(connection, "select count(*) from attempt_log")
+            (stored,) = _one(connection, "select count(*) from attempt_log where tenant_id = 'default'")
             (size,) = _one(connection, "select pg_database_size(current_database())")
             (log_size,) = _one(connection, "select pg_total_relation_size('attempt_log')")
     result = {
@@ -134,11 +134,13 @@ def _services(folder: Path) -> Iterator[tuple[dict[str, str], list[psutil.Proces
 
 def _simulate(answers: int, url: str, environment: Mapping[str, str]) -> int:
     """Write a log of about so many answers and return the number of its learners."""
-    simulate = [sys.executable, "-m", "irt_analytics", "simulate", "--as-of", LAST_DAY.isoformat(), "--replace"]
-    _run([*simulate, "--learners", str(PILOT_LEARNERS)], environment)
+    simulate = [sys.executable, "-m", "irt_analytics", "simulate", "--as-of", LAST_DAY.isoformat()]
+    _run([*simulate, "--learners", str(PILOT_LEARNERS), "--tenant", PILOT], environment)
     with psycopg.connect(url) as connection:
         (pilot,) = _one(connection, "select count(*) from attempt_log")
-    learners = max(PILOT_LEARNERS, round(answers * PILOT_LEARNERS / int(pilot)))
+    for job in COMPILING:
+        _run([*_job(job, LAST_DAY), "--tenant", PILOT], environment)
+    learners = round(answers * PILOT_LEARNERS / int(pilot))
     _run([*simulate, "--learners", str(learners)], environment)
     return learners
 
