@@ -12,6 +12,7 @@ import pytest
 from irt_analytics.irt import Responses, information
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import item_tests as kernels
+from irt_analytics.irt.dif import differential_functioning
 from irt_analytics.irt.item_tests import score_fit
 from irt_analytics.irt.local_dependence import local_dependence
 
@@ -99,3 +100,14 @@ def test_reliability(table: Table, model: str) -> None:
     assert information.empirical_reliability(persons["theta"], persons["se"]) == pytest.approx(
         expected["empirical"], abs=1e-3
     )
+
+
+def test_groups(table: Table, responses: Responses) -> None:
+    """Mantel-Haenszel and logistic regression as mantelhaen.test and glm have them, matched by sum score."""
+    expected = table("groups.csv").set_index("item_id")
+    group = np.arange(responses.n_students)
+    found = differential_functioning(
+        responses, items_of(table, "2PL"), (group + 1) % 2, reference=0, matching="score", purify=False
+    ).items.set_index("item_id")
+    for name in expected.columns:
+        np.testing.assert_allclose(found[name], expected.loc[found.index, name], rtol=1e-4, atol=1e-6, err_msg=name)

@@ -219,7 +219,7 @@ def curve_fit(
     nodes = latent_nodes(mean, sd)
     log_prior = normal_log_weights(nodes, groups[:, 0], groups[:, 1])
     n_nodes, width = len(nodes), pad(len(nodes))
-    curves = _curves(parameters, nodes, width)
+    curves = item_curves(parameters, nodes, width)
     own, own_names = _own_functions(parameters, nodes, estimated)
     n_own = len(own_names)
     n_codes = 2 * responses.n_items
@@ -300,7 +300,7 @@ def _one_prior(prior: tuple[float, float] | None, items: pd.DataFrame) -> tuple[
     return float(mean[0]), float(sd[0])
 
 
-def _curves(parameters: ItemParameters, nodes: Floats, width: int) -> Floats:
+def item_curves(parameters: ItemParameters, nodes: Floats, width: int) -> Floats:
     """Q and P of the items in rows 2j and 2j + 1; 1 in the columns that pad the grid."""
     curves = np.ones((2 * len(parameters.a), width))
     z = parameters.a[:, None] * nodes + parameters.d[:, None]

@@ -9,7 +9,9 @@ import numpy as np
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
 from irt_analytics.irt.abilities import AbilityMethod
 from irt_analytics.irt.calibrate import Model
+from irt_analytics.irt.dif import differential_functioning
 from irt_analytics.irt.item_tests import curve_fit, score_fit
+from irt_analytics.irt.local_dependence import local_dependence
 from irt_analytics.irt.person_fit import person_fit
 from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
 
@@ -46,8 +48,11 @@ def precompile() -> None:
             fit = calibrate(responses, model=model, priors="weak", max_iterations=8)
         for method in get_args(AbilityMethod):
             estimate_abilities(responses, fit.items, method=method)
-        curve_fit(responses, fit.items)
-        person_fit(responses, fit.items)
+        some = fit.items.head(20)
+        curve_fit(responses, some)
+        person_fit(responses, some)
+        differential_functioning(responses, some, responses.student_ids.to_numpy() % 2, least_learners=1)
+        local_dependence(responses, some, np.zeros(responses.n_students), least_joint=1)
         few = fit.items.iloc[:5]
         form = np.repeat(few["item_id"].to_numpy()[None, :], LEARNERS, axis=0).ravel()
         complete = Responses.from_long(np.repeat(np.arange(LEARNERS), 5), form, rng.random(form.size) < 0.5)
