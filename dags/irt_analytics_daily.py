@@ -102,6 +102,16 @@ PARAMS = {
         description="weak: a ~ lognormal(0, 0.5), which keeps items with few answers in bounds.",
         section="Calibration",
     ),
+    "groups": Param(
+        "earlier_ability",
+        type="string",
+        enum=["earlier_ability", "none"],
+        values_display={"earlier_ability": "by earlier ability", "none": "one for all"},
+        title="Populations",
+        description="Strata of ability known before the window, and newcomers, each with its own mean and sd of theta: "
+        "items routed by ability stay unbiased. none: one population.",
+        section="Calibration",
+    ),
     "invalid_answers": Param(
         "missing",
         type="string",

@@ -25,6 +25,9 @@ class RunParams(BaseModel):
         "stocking_lord", description="method of the scale link"
     )
     priors: Literal["weak", "none"] = Field("weak", description="weak: a ~ lognormal(0, 0.5)")
+    groups: Literal["earlier_ability", "none"] = Field(
+        "earlier_ability", description="populations: strata of ability known before the window, and newcomers; or one"
+    )
     invalid_answers: Literal["missing", "wrong"] = Field(
         "missing", description="how timed-out and rapid answers count as evidence of ability"
     )

@@ -263,6 +263,7 @@ def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_
             "irt-engine": "native",
             "linking": "stocking_lord",
             "priors": "weak",
+            "groups": "earlier_ability",
             "invalid-answers": "missing",
             "irt-window-days": "30",
             "min-answers-item": "40",

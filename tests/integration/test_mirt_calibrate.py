@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from tests.integration import kpi_reference
 from tests.integration.kpi_reference import BankItem
 from tests.integration.logs import (
@@ -515,6 +516,69 @@ def test_rasch_calibrations_link_by_b_alone(settings: Settings) -> None:
     assert (rows_of(settings, "mirt_item_params")["a"] == 1.0).all()
     constants = meta_of(settings, later)["model_spec"]["linking_constants"]
     assert (constants["A"], constants["se_A"]) == (1.0, 0.0)
+
+
+def two_months(later: date, learners: int, newcomers: int, b: NDArray[np.float64]) -> pd.DataFrame:
+    """A month of 15 items at random up to `DAY`; then learners get 15 of those near what they showed, in order of b.
+
+    Newcomers get any. Nobody gets an item twice.
+    """
+    rng, n, fan = np.random.default_rng(8), learners + newcomers, 24
+    theta, order = rng.normal(0.0, 1.0, n), rng.random((n, len(b))).argsort(axis=1)
+    logs = []
+    for last_day, part in ((DAY, np.arange(n) < learners), (later, np.ones(n, dtype=bool))):
+        student = np.repeat(np.flatnonzero(part), 15)
+        item = order[part, :15].ravel()
+        correct = rng.random(len(item)) < 1 / (1 + np.exp(b[item] - theta[student]))
+        log = simulate_log(learners=n, items=15, last_day=last_day).head(len(item))
+        names = {"student_id": [f"s{i:04}" for i in student], "item_id": [f"i{j:03}" for j in item]}
+        logs.append(log.assign(**names, correct=correct))
+        # What a learner showed against what was expected says which items come next; those answered go to the end.
+        shown = np.bincount(student, correct - 1 / (1 + np.exp(b[item])), minlength=n)[:learners]
+        first = (shown.argsort().argsort() / learners * (len(b) - fan)).round().astype(int)
+        for learner in range(learners):
+            near = np.arange(first[learner], first[learner] + fan)
+            order[learner] = np.concatenate([rng.permutation(near), np.setdiff1d(np.arange(len(b)), near)])
+            used = np.isin(order[learner], item[student == learner])
+            order[learner] = np.concatenate([order[learner][~used], order[learner][used]])
+    return pd.concat(logs)
+
+
+def test_items_routed_by_earlier_ability_stay_where_they_are(settings: Settings) -> None:
+    """With one population for all, hard items would look easier every month, for abler learners get them."""
+    later, b = DAY + timedelta(days=30), np.sort(np.random.default_rng(7).normal(0.0, 1.0, 60))
+    write_log(settings, two_months(later, 1_200, 200, b))
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    assert meta_of(settings, DAY)["model_spec"]["groups"]["reason"].startswith("no calibration is published yet")
+    errors, slopes = {}, {}
+    # Answers to items near one's ability are the hardest to foretell, so that the fit of the first month is no measure.
+    lenient: dict[str, Any] = {"max_fit_loss": 1, "max_item_shift": 5, "max_slope_change": 5, "max_scale_shift": 5}
+    for groups in ("none", "earlier_ability"):
+        assert run(settings, "mirt_calibrate", later, groups=groups, **lenient) == 0
+        items = items_of(settings, later)
+        off = items["b"] - b[[int(item[1:]) for item in items.index]]
+        errors[groups] = float((off**2).mean() ** 0.5)
+        slopes[groups] = 1 + float(np.polyfit(b, off, 1)[0])
+    assert slopes["none"] < 0.8 < 0.9 < slopes["earlier_ability"] < 1.1
+    assert errors["earlier_ability"] < 0.5 * errors["none"]
+
+    meta = meta_of(settings, later)
+    found, constants = meta["model_spec"]["groups"], meta["model_spec"]["linking_constants"]
+    assert (found["known_as_of"], found["said"]) == (str(DAY), "5 strata and newcomers")
+    table = pd.DataFrame(found["groups"]).set_index("group")
+    assert table["n"].sum() == meta["n_persons"] == 1_400
+    assert table["mean"].iloc[:5].is_monotonic_increasing
+    assert table.loc["newcomers", "mean"] == pytest.approx(0.0, abs=0.3)
+    assert (table[["se_mean", "se_sd"]] > 0).all().all()
+    shares = table["n"] / 1_400
+    mean = (shares * table["mean"]).sum()
+    assert meta["latent_mean"] == pytest.approx(mean) == pytest.approx(constants["B"])
+    assert meta["latent_sd"] == pytest.approx((shares * (table["sd"] ** 2 + (table["mean"] - mean) ** 2)).sum() ** 0.5)
+    # The prior of everybody's ability is that of all learners together.
+    abilities = query(settings, "select theta, se from mirt_ability where as_of = %s", later)
+    assert abilities["theta"].mean() == pytest.approx(mean, abs=0.1)
+    assert run(settings, "mirt_calibrate", later) == 0, "the same again: strata come from before the window"
+    assert meta_of(settings, later)["run_id"] == meta["run_id"]
 
 
 def error_of(settings: Settings) -> str:

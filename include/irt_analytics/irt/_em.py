@@ -262,7 +262,36 @@ class Estimation:
             moved.d,
             moved.g,
         )
-        return (moved, self._maximise_latent(expectation.abilities, theta, latent)), value
+        return self._rescale(moved, self._maximise_latent(expectation.abilities, theta, latent), theta), value
+
+    @property
+    def _scale_is_free(self) -> bool:
+        """Whether nothing but the reference group's mean and sd sets the scale: neither fixed items nor priors."""
+        parameters = self.parameterisation
+        priors = parameters.priors[parameters.estimated]
+        of_slopes = bool(parameters.free[0]) and not parameters.floating and not np.isnan(priors[:, 0]).all()
+        none_is_fixed = not (self.items.active & ~parameters.estimated).any()
+        return len(self.latent.mean) > 1 and none_is_fixed and not of_slopes and bool(np.isnan(priors[:, 2]).all())
+
+    def _rescale(self, items: ItemParameters, latent: Latent, theta: Floats) -> tuple[ItemParameters, Latent]:
+        """The same model on the scale on which the reference group has its mean and sd.
+
+        The M-step's is that of its posteriors, and all that others say of the scale would reach it in many small steps
+        (parameter expansion: Liu, Rubin and Wu, 1998).
+        """
+        parameters = self.parameterisation
+        abilities = self.expectation.abilities[0]
+        weight = float(abilities.sum())
+        if not self._scale_is_free or parameters.free_mean[0] or weight == 0.0:
+            return items, latent
+        mean, sd = float(latent.mean[0]), float(latent.sd[0])
+        own_mean = float(abilities @ theta) / weight
+        unit = 1.0
+        if parameters.free[0] and not parameters.free_sd[0]:
+            unit = float(np.clip(np.sqrt(abilities @ (theta - own_mean) ** 2 / weight), *SD_BOUNDS)) / sd
+        moved = Latent(mean + (latent.mean - own_mean) / unit, latent.sd / unit)
+        moved.mean[0], moved.sd[0] = mean, latent.sd[0] if unit == 1.0 else sd
+        return replace(items, a=items.a * unit, d=items.d + items.a * (own_mean - mean * unit)), moved
 
     def _maximise_latent(self, abilities: Floats, theta: Floats, latent: Latent) -> Latent:
         """Moments of the summed posteriors; a group without a learner in the blocks at hand keeps its own."""

@@ -43,13 +43,17 @@ class ErrorCovariance:
         rows: row of a, b and c of every item, -1 where it is not estimated; shape (n_items, 3).
         items: covariance of those rows, shape (n_rows, n_rows); for "block_diagonal" that of each item's a, b, c,
             shape (n_items, 3, 3) with NaN where there is no estimate.
-        groups: variances of mean and sd of every group, NaN where it is not estimated; shape (n_groups, 2).
+        groups: covariance of mean and log sd of every group, those of a group beside one another, 0 where it is not
+            estimated; shape (2 * n_groups, 2 * n_groups).
+        between_groups: covariance of these with the rows of `items`, shape (2 * n_groups, n_rows); without rows for
+            "block_diagonal".
     """
 
     method: ErrorMethod
     rows: Integers
     items: Floats
     groups: Floats
+    between_groups: Floats
 
     def standard_errors(self) -> Floats:
         """Standard errors of a, b, c, NaN where there is none; shape (n_items, 3)."""
@@ -58,6 +62,51 @@ class ErrorCovariance:
         else:
             variances = np.where(self.rows >= 0, np.append(np.diagonal(self.items), np.nan)[self.rows], np.nan)
         return np.sqrt(variances)
+
+    def group_errors(self, sd: Floats) -> Floats:
+        """Standard errors of mean and sd of every group, NaN where there is none; shape (n_groups, 2)."""
+        variances = np.diagonal(self.groups).reshape(-1, 2) * np.column_stack([np.ones_like(sd), sd**2])
+        return np.sqrt(np.where(variances > 0.0, variances, np.nan))
+
+    def standardised(
+        self, a: Floats, b: Floats, mean: Floats, sd: Floats, share: Floats, unit: bool
+    ) -> ErrorCovariance:
+        """Covariance of the same estimates with theta in units of the whole population; the delta method.
+
+        Args:
+            a: slopes of all items before.
+            b: difficulties of all items before.
+            mean: of theta in every group before.
+            sd: likewise.
+            share: of the groups in the population, which count as known.
+            unit: whether the population's sd becomes 1, beside its mean 0.
+        """
+        at, spread = float(share @ mean), float(np.sqrt(share @ (sd**2 + (mean - share @ mean) ** 2)))
+        scale = spread if unit else 1.0
+        n = len(mean)
+        # Derivatives of the population's mean and log sd in those of the groups.
+        of_mean = np.column_stack([share, np.zeros(n)])
+        of_log_sd = (share / spread**2)[:, None] * np.column_stack([mean - at, sd**2]) * unit
+        pooled = np.stack([of_mean.ravel(), of_log_sd.ravel()])
+        # A group's mean and log sd in units of the population.
+        moved = np.eye(2 * n)
+        moved[0::2] -= pooled[0] + (mean - at)[:, None] * pooled[1]
+        moved[0::2] /= scale
+        moved[1::2] -= pooled[1]
+        groups = moved @ self.groups @ moved.T
+        scaling = np.array([scale, 1.0 / scale, 1.0])
+        if self.method == "block_diagonal":
+            items = self.items * scaling[:, None] * scaling
+            return ErrorCovariance(self.method, self.rows, items, groups, self.between_groups)
+        by_row, own = np.zeros((len(self.items), 2)), self.rows >= 0
+        by_row[self.rows[own[:, 0], 0], 1] = a[own[:, 0]]
+        by_row[self.rows[own[:, 1], 1]] = np.column_stack([-np.ones_like(b), at - b])[own[:, 1]]
+        rows = np.ones(len(self.items))
+        rows[self.rows[own]] = np.broadcast_to(scaling, own.shape)[own]
+        shared = by_row @ (pooled @ self.between_groups)
+        items = self.items + shared + shared.T + by_row @ (pooled @ self.groups @ pooled.T) @ by_row.T
+        between = moved @ (self.between_groups + self.groups @ pooled.T @ by_row.T)
+        return ErrorCovariance(self.method, self.rows, items * rows[:, None] * rows, groups, between * rows)
 
     def blocks(self, items: Integers) -> Floats:
         """Covariance of a, b, c of each item by itself, shape (n_items, 3, 3), 0 where not estimated."""
@@ -202,7 +251,6 @@ class _Information:
 
     def _full(self) -> ErrorCovariance:
         n_item_rows = int(self.item_rows.max(initial=-1)) + 1
-        n_rows = n_item_rows + int(self.group_rows.max(initial=-1)) + 1
         group_rows = np.where(self.group_rows >= 0, self.group_rows + n_item_rows, -1)
         information = -self._score_covariance(of_items=True)
         _add_blocks(information, self.item_rows, self._complete_items())
@@ -210,10 +258,11 @@ class _Information:
         self._count_unit(information)
         covariance = inverse(information, self._run)
         if covariance is None:
-            return ErrorCovariance("none", self.item_rows, np.full((n_rows, n_rows), np.nan), self._no_groups())
-        groups = self._group_variances(np.diagonal(covariance), group_rows)
+            unknown = np.full((n_item_rows, n_item_rows), np.nan)
+            return ErrorCovariance("none", self.item_rows, unknown, *self._of_groups(None, group_rows, n_item_rows))
         _transform(covariance, self.item_rows, self._jacobian())
-        return ErrorCovariance("full", self.item_rows, covariance[:n_item_rows, :n_item_rows], groups)
+        groups, between = self._of_groups(covariance, group_rows, n_item_rows)
+        return ErrorCovariance("full", self.item_rows, covariance[:n_item_rows, :n_item_rows], groups, between)
 
     def _count_unit(self, information: Floats) -> None:
         """Take out of the slopes' information what goes into the unit of their priors, where it is estimated too."""
@@ -236,15 +285,13 @@ class _Information:
         information[~definite] = np.nan
         jacobian = self._jacobian()
         covariance = jacobian @ np.where(both, np.linalg.inv(information), 0.0) @ jacobian.transpose(0, 2, 1)
-        n_rows = int(self.group_rows.max(initial=-1)) + 1
-        groups = self._no_groups()
-        if n_rows:
-            of_groups = -self._score_covariance(of_items=False)
-            _add_blocks(of_groups, self.group_rows, self._complete_groups())
-            of_groups_inverse = inverse(of_groups, self._run)
-            if of_groups_inverse is not None:
-                groups = self._group_variances(np.diagonal(of_groups_inverse), self.group_rows)
-        return ErrorCovariance("block_diagonal", self.item_rows, np.where(both, covariance, np.nan), groups)
+        of_groups = None
+        if (self.group_rows >= 0).any():
+            information_of_groups = -self._score_covariance(of_items=False)
+            _add_blocks(information_of_groups, self.group_rows, self._complete_groups())
+            of_groups = inverse(information_of_groups, self._run)
+        groups, between = self._of_groups(of_groups, self.group_rows, 0)
+        return ErrorCovariance("block_diagonal", self.item_rows, np.where(both, covariance, np.nan), groups, between)
 
     def _item_score_covariance(self) -> Floats:
         """Sum over its answers of the posterior covariance of the score of every item, shape (n_items, 3, 3)."""
@@ -271,14 +318,14 @@ class _Information:
         jacobian[:, 2, 2] = items.c * (1.0 - items.c)
         return jacobian
 
-    def _no_groups(self) -> Floats:
-        return np.full(self.group_rows.shape, np.nan)
-
-    def _group_variances(self, variances: Floats, group_rows: Integers) -> Floats:
-        """Variances of mean and sd; that of the log sd was given."""
-        own = np.where(group_rows >= 0, np.append(variances, np.nan)[group_rows], np.nan)
-        own[:, 1] *= self.estimation.latent.sd**2
-        return own
+    def _of_groups(self, covariance: Floats | None, group_rows: Integers, n_item_rows: int) -> tuple[Floats, Floats]:
+        """Covariance of the groups' means and log sds, and of these with the first rows; NaN where it is not known."""
+        rows = group_rows.ravel()
+        free = rows >= 0
+        groups, between = np.zeros((len(rows), len(rows))), np.zeros((len(rows), n_item_rows))
+        groups[np.ix_(free, free)] = np.nan if covariance is None else covariance[np.ix_(rows[free], rows[free])]
+        between[free] = np.nan if covariance is None else covariance[rows[free], :n_item_rows]
+        return groups, between
 
 
 def _add_blocks(matrix: Floats, rows: Integers, blocks: Floats) -> None:

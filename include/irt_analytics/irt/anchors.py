@@ -64,12 +64,12 @@ class Cohort:
     Attributes:
         moments: covariance of mean and log sd given the items, shape (2, 2).
         to_line: (eps_B, eps_A) by those, on the scale of mean and sd; shape (2, 2).
-        scores: of every learner, by id; columns mean and log sd.
+        influence: of every learner on mean and log sd, by id; `moments` is the sum of their squares.
     """
 
     moments: Floats
     to_line: Floats
-    scores: pd.DataFrame
+    influence: pd.DataFrame
 
     @classmethod
     def of(cls, abilities: pd.DataFrame, mean: float, sd: float, *, fixed_unit: bool = False) -> Cohort:
@@ -79,8 +79,34 @@ class Cohort:
         With `fixed_unit` (Rasch) the sd is the population's own and moves no item.
         """
         scores = _scores(abilities, mean, sd)
-        squares = scores.to_numpy().T @ scores.to_numpy()
-        return cls(np.linalg.inv(squares), line_of_moments(mean, sd, fixed_unit=fixed_unit), scores)
+        moments = np.linalg.inv(scores.to_numpy().T @ scores.to_numpy())
+        return cls(moments, line_of_moments(mean, sd, fixed_unit=fixed_unit), scores @ moments)
+
+    @classmethod
+    def of_groups(
+        cls, abilities: pd.DataFrame, group: pd.Series[str], groups: pd.DataFrame, *, fixed_unit: bool = False
+    ) -> Cohort:
+        """Of learners in several groups, whose shares are known: their mean and sd are those of all together.
+
+        Args:
+            abilities: EAPs and posterior sds, each under its own group's N(mean, sd^2).
+            group: of every learner, by student_id.
+            groups: group, n_persons, mean, sd.
+            fixed_unit: as in `of`.
+        """
+        share, means, sds = (groups[name].to_numpy(dtype=np.float64) for name in ("n_persons", "mean", "sd"))
+        share = share / share.sum()
+        mean = float(share @ means)
+        sd = float(np.sqrt(share @ (sds**2 + (means - mean) ** 2)))
+        moments, parts = np.zeros((2, 2)), []
+        for name, weight, m, s in zip(groups["group"], share, means, sds, strict=True):
+            scores = _scores(abilities[group.reindex(abilities["student_id"]).to_numpy() == name], m, s)
+            own = np.linalg.inv(scores.to_numpy().T @ scores.to_numpy())
+            # Of the mean (in units of z) and log sd of all, in those of this group.
+            turn = weight * s / sd * np.array([[1.0, 0.0], [(m - mean) / sd, s / sd]])
+            moments += turn @ own @ turn.T
+            parts.append(scores @ (own @ turn.T))
+        return cls(moments, line_of_moments(mean, sd, fixed_unit=fixed_unit), pd.concat(parts))
 
     @property
     def line(self) -> Floats:
@@ -93,9 +119,9 @@ class Cohort:
     ) -> Floats:
         """Covariance of this line with that of another calibration, from the abilities that it gave to its learners."""
         theirs = _scores(abilities, mean, sd)
-        both = self.scores.index.intersection(theirs.index)
-        products = self.scores.loc[both].to_numpy().T @ theirs.loc[both].to_numpy()
-        covariance: Floats = self.to_line @ self.moments @ products @ moments @ to_line.T
+        both = self.influence.index.intersection(theirs.index)
+        products = self.influence.loc[both].to_numpy().T @ theirs.loc[both].to_numpy()
+        covariance: Floats = self.to_line @ products @ moments @ to_line.T
         return covariance
 
 

@@ -134,6 +134,43 @@ class Calibration:
             )
         return self.covariance_of(self.items["item_id"])
 
+    def standardised(self) -> Calibration:
+        r"""The same calibration with theta in units of all its learners: mean 0 and, where slopes are estimated, sd 1.
+
+        With several groups the scale is the reference group's. With mean M and sd S over all learners, a' = a * S and
+        b' = (b - M) / S; the errors count that M and S are estimated, the groups' shares being known.
+        """
+        unit = self.model != "Rasch"
+        at, scale = self.latent_mean, self.latent_sd if unit else 1.0
+        if at == 0.0 and scale == 1.0:
+            return self
+        groups, errors = self.groups, self._errors
+        mean, sd = (groups[name].to_numpy(dtype=np.float64) for name in ("mean", "sd"))
+        where = self._item_ids.get_indexer(pd.Index(self.items["item_id"]))
+        items = self.items.assign(a=self.items["a"] * scale, b=(self.items["b"] - at) / scale)
+        groups = groups.assign(mean=(mean - at) / scale, sd=sd / scale)
+        if errors is not None:
+            a, b = np.ones(len(self._item_ids)), np.zeros(len(self._item_ids))
+            a[where], b[where] = self.items["a"], self.items["b"]
+            share = (groups["n_persons"] / groups["n_persons"].sum()).to_numpy(dtype=np.float64)
+            errors = errors.standardised(a, b, mean, sd, share, unit)
+            items[["se_a", "se_b", "se_c"]] = errors.standard_errors()[where]
+            groups[["se_mean", "se_sd"]] = errors.group_errors(sd / scale)
+        items.attrs = self.items.attrs | {"latent_mean": 0.0, "latent_sd": self.latent_sd / scale}
+        nodes = self.quadrature
+        return replace(
+            self,
+            items=items,
+            priors=self.priors.on_unit(scale),
+            priors_of_few=self.priors_of_few.on_unit(scale),
+            weak_unit=self.weak_unit * scale,
+            quadrature=Quadrature(nodes.n_nodes, (nodes.lower - at) / scale, (nodes.upper - at) / scale),
+            groups=groups,
+            latent_mean=0.0,
+            latent_sd=self.latent_sd / scale,
+            _errors=errors,
+        )
+
     def covariance_of(self, item_ids: Iterable[Any]) -> pd.DataFrame:
         """Covariance matrix of the estimated parameters of the given items.
 
@@ -163,7 +200,7 @@ def calibrate(
     *,
     priors: Priors | Literal["weak"] | None = None,
     weak_below: int = 0,
-    weak_unit: float | None = None,
+    weak_unit: float | Literal["estimated"] | None = None,
     fixed: pd.DataFrame | None = None,
     group: Mapping[Any, Any] | pd.Series[Any] | ArrayLike | None = None,
     latent: tuple[float, float] | None = None,
@@ -187,7 +224,8 @@ def calibrate(
         weak_unit: unit of the slopes that the weak priors are meant for, a / weak_unit ~ lognormal(0, 0.5). Default:
             where `priors` is "weak" and the calibration sets its own scale (neither `fixed` nor `latent`), it is
             estimated with the slopes, as BILOG's FLOAT option estimates the prior's mean: slopes are then drawn
-            together and not, all of them, to a number, which would stretch the unit of theta. Else 1.
+            together and not, all of them, to a number, which would stretch the unit of theta. "estimated" does so
+            where `latent` says on which of all scales. Else 1.
         fixed: items that keep their parameters to the last digit: item_id, a, b and, optionally, c.
         group: group of every learner, as a mapping or series from student_id, or as an array in the order of
             `responses.student_ids`. Each group has its own mean and sd of theta; the first in sorted order is the
@@ -207,8 +245,10 @@ def calibrate(
         ValueError: there is nothing to calibrate, or an argument is out of range; the message names it.
     """
     _check(responses, model, latent, tolerance, max_iterations)
-    floating = weak_unit is None and priors == "weak" and fixed is None and latent is None
-    weak = WEAK_PRIORS.on_unit(1.0 if weak_unit is None else weak_unit)
+    own_scale = fixed is None and latent is None
+    floating = priors == "weak" and (weak_unit == "estimated" or (weak_unit is None and own_scale))
+    known_unit = weak_unit if isinstance(weak_unit, int | float) else None
+    weak = WEAK_PRIORS.on_unit(1.0 if known_unit is None else known_unit)
     chosen_priors = _as_priors(priors, weak, model)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
     names, group_index = _as_groups(group, responses.student_ids)
@@ -236,7 +276,7 @@ def calibrate(
         model=model,
         priors=chosen_priors.on_unit(unit),
         priors_of_few=priors_of_few.on_unit(unit),
-        weak_unit=unit if weak_unit is None else weak_unit,
+        weak_unit=unit if known_unit is None else known_unit,
         quadrature=end.quadrature,
         log_likelihood=estimation.expectation.log_likelihood,
         converged=end.converged,
@@ -404,7 +444,7 @@ def _group_frame(
     names: pd.Index[Any], group_index: NDArray[np.int32], latent: Latent, errors: ErrorCovariance | None
 ) -> pd.DataFrame:
     n_persons = np.bincount(group_index, minlength=len(names))
-    se = np.full((len(names), 2), np.nan) if errors is None else np.sqrt(errors.groups)
+    se = np.full((len(names), 2), np.nan) if errors is None else errors.group_errors(latent.sd)
     columns = {"mean": latent.mean, "sd": latent.sd, "se_mean": se[:, 0], "se_sd": se[:, 1]}
     return pd.DataFrame({"group": names, "n_persons": n_persons, **columns})
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from irt_analytics.irt.linking import Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.jobs._publishing import State, objections
+from irt_analytics.jobs._strata import Strata, describe, stratify
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
@@ -36,6 +37,7 @@ PARAMETERS = (
     "irt_engine",
     "linking",
     "priors",
+    "groups",
     "invalid_answers",
     "irt_window_days",
     "min_answers_learner",
@@ -155,7 +157,8 @@ def run(context: JobContext) -> None:
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
     unit = float(reference["latent_sd"].iloc[0]) if len(reference) else 1.0
-    native = calibrate_natively(evidence.items, params, unit=unit)
+    strata, strata_said = _stratify(context, window, evidence, reference)
+    native = calibrate_natively(evidence.items, params, unit=unit, strata=strata)
     fit: Fitted = native
     if params.irt_engine == "mirt":
         # mirt cannot estimate the unit of its priors; it takes this engine's.
@@ -168,16 +171,15 @@ def run(context: JobContext) -> None:
     by_documents = reference.empty and documented is not None
     if by_documents and documented is not None:
         bank_before = references = documented
-    meta = _describe_fit(context, window, evidence, fit, reference, references, tagged)
+    meta = _describe_fit(context, window, evidence, fit, reference, references, tagged, strata)
     if not fit.converged:
         reason = (
             f"the EM algorithm did not converge in {fit.iterations} iterations; look for items with few or one-sided "
             "answers, or calibrate with priors=weak or model=Rasch"
         )
         raise _refuse(context, meta, reason)
-    theta = estimate_abilities(evidence.items, fit.items)
+    theta, cohort = _estimate_cohort(evidence.items, fit, native.groups, strata)
     statistics = item_fit(evidence.items, fit.items, theta["theta"])[["item_id", "infit", "outfit"]]
-    cohort = Cohort.of(theta, fit.latent_mean, fit.latent_sd, fixed_unit=fit.model == "Rasch")
     try:
         known = References(references, {context.as_of: Scale.exact()}) if by_documents else None
         linked = link_to_published(
@@ -207,6 +209,7 @@ def run(context: JobContext) -> None:
         | {
             "linking_constants": linked.constants() | {"reference": source},
             "scale_errors": _describe_errors(cohort, linked),
+            "groups": describe(strata, strata_said, native.groups, linked.link),
         },
     }
     # What is published already is not judged again: a param let it pass, or a person did.
@@ -405,12 +408,51 @@ def _refuse_other_unit(reference: pd.DataFrame, params: RunParams) -> None:
         )
 
 
-def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) -> Calibration:
-    """Calibrate on a scale of its own.
+def _stratify(
+    context: JobContext, window: Window, evidence: Evidence, reference: pd.DataFrame
+) -> tuple[Strata | None, str]:
+    """Groups of learners that are calibrated with means and sds of their own; or None, and why."""
+    params = context.params
+    if params.groups == "none":
+        return None, "groups = none"
+    if params.irt_engine == "mirt":
+        return None, "R mirt calibrates one population here"
+    if reference.empty:
+        return None, "no calibration is published yet, so no ability is known from before the window"
+    earlier = _read(context, "calibration/earlier_abilities", window_start=window.start)
+    context.record.read("mirt_ability", len(earlier))
+    latent = (float(reference[name].iloc[0]) for name in ("latent_mean", "latent_sd"))
+    strata, said = stratify(evidence.items, earlier, *latent)
+    logger.info("groups: %s", said)
+    return strata, said
+
+
+def _estimate_cohort(
+    responses: Responses, fit: Fitted, groups: pd.DataFrame, strata: Strata | None
+) -> tuple[pd.DataFrame, Cohort]:
+    """EAPs of the learners calibrated, each under its group's distribution, and what they say of the scale."""
+    fixed_unit = fit.model == "Rasch"
+    if strata is None:
+        theta = estimate_abilities(responses, fit.items)
+        return theta, Cohort.of(theta, fit.latent_mean, fit.latent_sd, fixed_unit=fixed_unit)
+    by_group = groups.set_index("group")
+    prior = (strata.label.map(by_group["mean"]), strata.label.map(by_group["sd"]))
+    theta = estimate_abilities(responses, fit.items, prior=prior)
+    return theta, Cohort.of_groups(theta, strata.label, groups, fixed_unit=fixed_unit)
+
+
+def calibrate_natively(
+    responses: Responses, params: RunParams, *, unit: float, strata: Strata | None = None
+) -> Calibration:
+    """Calibrate on a scale of its own: theta of all learners has mean 0 and, but for Rasch, sd 1.
 
     Where all items have the weak priors, their unit is estimated; where provisional ones alone have them, it is `unit`,
-    the sd of theta that is expected on the published scale.
+    the sd of theta that is expected on the published scale. With strata the reference group is put where it is expected
+    on that scale, for a unit of its own would ask for a wider grid.
     """
+    weak = params.priors == "weak"
+    place = strata is not None and params.model != "Rasch"
+    unit_of_all: Literal["estimated"] | None = "estimated" if place else None
     with track("EM", None) as progress:
         done = 0
 
@@ -423,11 +465,13 @@ def calibrate_natively(responses: Responses, params: RunParams, *, unit: float) 
             return calibrate(
                 responses,
                 model=params.model,
-                priors="weak" if params.priors == "weak" else None,
+                priors="weak" if weak else None,
                 weak_below=params.item_minimum,
-                weak_unit=None if params.priors == "weak" else unit,
+                weak_unit=unit_of_all if weak else unit,
+                group=None if strata is None else strata.label,
+                latent=strata.reference if strata is not None and place else None,
                 progress=report,
-            )
+            ).standardised()
         except ValueError as error:
             raise RefusedError(f"the answers cannot be calibrated: {error}") from None
 
@@ -638,12 +682,13 @@ def _describe_fit(
     reference: pd.DataFrame,
     references: pd.DataFrame,
     tagged: pd.Series[str],
+    strata: Strata | None,
 ) -> dict[str, Any]:
     """The mirt_fit_meta row of a calibration that is not published (yet)."""
     params = context.params
     parameters = {name: getattr(params, name) for name in PARAMETERS} | {"min_answers_item": params.item_minimum}
     reference_run_id = None if reference.empty else str(reference["run_id"].iloc[0])
-    fingerprint = _fingerprint(evidence, tagged, reference_run_id, references)
+    fingerprint = _fingerprint(evidence, tagged, reference_run_id, references, strata)
     version = code_version()
     run_id = _digest([json.dumps([context.tenant, str(context.as_of), parameters, fingerprint, version]).encode()])
     quadrature = {"n_nodes": fit.quadrature.n_nodes, "lower": fit.quadrature.lower, "upper": fit.quadrature.upper}
@@ -687,15 +732,21 @@ def _describe_priors(fit: Fitted, minimum: int) -> str:
 
 
 def _fingerprint(
-    evidence: Evidence, tagged: pd.Series[str], reference_run_id: str | None, references: pd.DataFrame
+    evidence: Evidence,
+    tagged: pd.Series[str],
+    reference_run_id: str | None,
+    references: pd.DataFrame,
+    strata: Strata | None,
 ) -> str:
-    """Hash of what a calibration rests on: answers, item times, anchor tags, the bank and the values it links to."""
+    """Hash of what a calibration rests on: answers, item times, anchor tags, strata, the bank and what it links to."""
     parts: list[bytes] = [json.dumps([reference_run_id, sorted(tagged)]).encode()]
     for responses in (evidence.abilities, evidence.items):
         parts += [json.dumps([list(responses.student_ids), list(responses.item_ids)]).encode()]
         parts += [responses.indptr.tobytes(), responses.answers.tobytes()]
     parts.append(evidence.median_times.to_numpy().tobytes())
     parts.append(references.sort_values("item_id")[["a", "b", "c"]].to_numpy(dtype=np.float64).tobytes())
+    if strata is not None:
+        parts.append(json.dumps([list(strata.label), strata.reference]).encode())
     return _digest(parts)
 
 

@@ -235,10 +235,10 @@ def test_items_routed_by_ability() -> None:
 
     def recovery(fit: Calibration) -> tuple[float, float]:
         """Slope of estimated on true b and mean ratio of a, both on the scale of the whole population."""
-        own = fit.items["item_id"].to_numpy()
-        estimated_b = (fit.items["b"] - fit.latent_mean) / fit.latent_sd
-        slope = np.polyfit((b[own] - theta.mean()) / theta.std(), estimated_b, 1)[0]
-        return float(slope), float((fit.items["a"] * fit.latent_sd / (a[own] * theta.std())).mean())
+        items = fit.standardised().items
+        own = items["item_id"].to_numpy()
+        slope = np.polyfit((b[own] - theta.mean()) / theta.std(), items["b"], 1)[0]
+        return float(slope), float((items["a"] / (a[own] * theta.std())).mean())
 
     together = recovery(calibrate(responses))
     assert max(together) < 0.7
@@ -249,6 +249,34 @@ def test_items_routed_by_ability() -> None:
     assert grouped.groups["se_mean"].isna().tolist() == [True, False, False, False, False]
     assert grouped.groups["n_persons"].tolist() == np.bincount(stratum).tolist()
     assert grouped.quadrature.upper > 6.0, "the abler groups reach beyond the usual grid"
+
+
+@pytest.mark.parametrize("model", ["2PL", "Rasch"])
+def test_the_scale_of_all_learners_is_the_same_whatever_group_set_it_before(simulate: Simulate, model: Model) -> None:
+    """Estimates, errors and covariances; else what is published would depend on the order of the groups' names."""
+    responses, _, theta = simulate(1_500, 30, 15, seed=21)
+    earlier = theta + np.random.default_rng(21).normal(0.0, 0.6, len(theta))
+    group = np.digitize(earlier, [-0.7, 0.5])
+    own: dict[str, Any] = {"model": model, "tolerance": 1e-7}
+    if model == "2PL":
+        own |= {"priors": "weak", "weak_unit": "estimated"}
+    fits = [calibrate(responses, group=labels, **own).standardised() for labels in (group, (group + 1) % 3)]
+    if model == "2PL":
+        fits.append(calibrate(responses, group=group, latent=(-1.0, 0.7), **own).standardised())
+    first = fits[0]
+    assert (first.latent_mean, first.items.attrs["latent_mean"]) == (0.0, 0.0)
+    shares = first.groups["n_persons"] / first.groups["n_persons"].sum()
+    mixed = (shares * (first.groups["sd"] ** 2 + first.groups["mean"] ** 2)).sum() ** 0.5
+    assert (shares * first.groups["mean"]).sum() == pytest.approx(0.0, abs=1e-12)
+    assert first.latent_sd == pytest.approx(mixed) == (1.0 if model == "2PL" else pytest.approx(first.latent_sd))
+    for other in fits[1:]:
+        np.testing.assert_allclose(other.items[["a", "b"]], first.items[["a", "b"]], atol=2e-5)
+        np.testing.assert_allclose(other.covariance, first.covariance, atol=1e-3 * first.covariance.to_numpy().max())
+        np.testing.assert_allclose(other.error_blocks, first.error_blocks, atol=1e-3 * first.error_blocks.max())
+        columns = ["mean", "sd", "se_mean", "se_sd"]
+        theirs, ours = (fit.groups.sort_values("mean")[columns] for fit in (other, first))
+        np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=2e-5)
+        assert other.weak_unit == pytest.approx(first.weak_unit, rel=1e-4)
 
 
 @pytest.mark.slow
