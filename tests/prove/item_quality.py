@@ -79,7 +79,9 @@ def compare(
 def plausible_value_q1(responses: Responses, fit: Calibration, draws: int, rng: np.random.Generator) -> Floats:
     """p of PV-Q1 (Chalmers and Ng, 2017): Yen's Q1 over ten groups by plausible values, averaged over draws."""
     nodes = np.linspace(-6.0, 6.0, 241)
-    a, b = fit.items["a"].to_numpy(), fit.items["b"].to_numpy()
+    # An item that is not calibrated (a = 0) says nothing.
+    calibrated = fit.items.set_index("item_id").reindex(responses.item_ids)
+    a, b = (calibrated[name].fillna(0.0).to_numpy() for name in ("a", "b"))
     log_p = -np.logaddexp(0.0, -a[:, None] * (nodes - b[:, None]))
     log_q = -np.logaddexp(0.0, a[:, None] * (nodes - b[:, None]))
     log_posterior = np.tile(-0.5 * ((nodes - fit.latent_mean) / fit.latent_sd) ** 2, (responses.n_students, 1))
@@ -104,4 +106,4 @@ def plausible_value_q1(responses: Responses, fit: Calibration, draws: int, rng: 
             counted = (n > 1) & (n * np.minimum(p, 1.0 - p) >= 2.0)
             statistic += np.where(counted, (correct - n * p) ** 2 / (n * p * (1.0 - p)), 0.0).sum(axis=1)
         df += counted.sum(axis=1) - (2 if fit.model == "2PL" else 1)
-    return np.asarray(chi2.sf(statistic / draws, df / draws))
+    return np.asarray(chi2.sf(statistic / draws, df / draws))[calibrated["a"].notna().to_numpy()]

@@ -123,7 +123,7 @@ def differential_functioning(
         reference = names[int(np.argmax(n_learners))]
     if reference not in names[compared]:
         raise ValueError(f"the reference group {quoted(reference)} is not a group of {least_learners} learners or more")
-    responses, code = _only(responses, compared[code], code)
+    responses, code = take_learners(responses, compared[code]), code[compared[code]]
     parameters = ItemParameters.from_frame(items, responses.item_ids, "items")
     if matching == "score" and not (np.diff(responses.indptr) == responses.n_items).all():
         raise ValueError("matching='score' needs learners who answered every item; match by ability")
@@ -301,14 +301,14 @@ def _scores(responses: Responses, matches: Flags) -> NDArray[np.int16]:
     return scores
 
 
-def _only(responses: Responses, kept: Flags, code: NDArray[np.int32]) -> tuple[Responses, NDArray[np.int32]]:
-    """The answers and groups of some learners."""
+def take_learners(responses: Responses, kept: Flags) -> Responses:
+    """The answers of some learners; `kept` has a flag for each of `responses.student_ids`."""
     if kept.all():
-        return responses, code
+        return responses
     lengths = np.diff(responses.indptr)
     indptr = np.concatenate([[0], np.cumsum(lengths[kept])])
     answers = responses.answers[np.repeat(kept, lengths)]
-    return Responses(responses.student_ids[kept], responses.item_ids, indptr, answers), code[kept]
+    return Responses(responses.student_ids[kept], responses.item_ids, indptr, answers)
 
 
 def _answers_to(responses: Responses, items: Flags) -> Responses:

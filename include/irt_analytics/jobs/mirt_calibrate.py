@@ -22,6 +22,7 @@ from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
+from irt_analytics.jobs._item_quality import assess, late_answers, late_from, on_scale, save_quality
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.jobs._publishing import State, objections
 from irt_analytics.jobs._strata import Strata, describe, stratify
@@ -90,11 +91,13 @@ class Evidence:
         abilities: first attempts of everybody in the window that count.
         items: those of them that calibrate items: learners and items with enough of them.
         median_times: median response time of each item in milliseconds, by item id; NaN where not recorded.
+        late: whether each of `items.answers` is of the second half of the window.
     """
 
     abilities: Responses
     items: Responses
     median_times: pd.Series[float]
+    late: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +225,12 @@ def run(context: JobContext) -> None:
             raise _refuse(context, meta, "; ".join(reasons), bank)
     meta |= {"published": True, "published_at_as_of": context.as_of}
     _save(context, meta, bank, estimate_day(evidence.abilities, bank, linked.latent_mean, linked.latent_sd))
+    latent, label = (linked.latent_mean, linked.latent_sd), None if strata is None else strata.label
+    prior = on_scale(latent, linked.link, native.groups, label)
+    quality = assess(
+        evidence.items, linked.items, fit.model, prior, evidence.late, late_from(window.start, context.as_of)
+    )
+    save_quality(context, meta["run_id"], quality)
 
 
 def _decided(context: JobContext, run_id: str) -> Iterator[str]:
@@ -339,7 +348,8 @@ def _load_evidence(context: JobContext, window: Window) -> Evidence:
     days = {"window_start": window.start, "as_of": context.as_of}
     answers = _read(context, "calibration/answers", **days).iloc[0]
     record.exclude("answers without learner, item or correctness", answers["incomplete"])
-    attempts = read_first_attempts(context, "calibration/first_attempts", window_start=window.start)
+    halves = {"late_from": late_from(window.start, context.as_of)}
+    attempts = read_first_attempts(context, "calibration/first_attempts", window_start=window.start, **halves)
     record.read("attempt", len(attempts))
     median_times = attempts.median_times()
     valid, correct, invalid = attempts.judge(median_times, params.invalid_answers)
@@ -371,6 +381,7 @@ def _load_evidence(context: JobContext, window: Window) -> Evidence:
         abilities=_responses(attempts, valid, correct),
         items=_responses(attempts, calibrating, correct),
         median_times=pd.Series(median_times, index=attempts.item_ids),
+        late=late_answers(attempts, calibrating),
     )
 
 

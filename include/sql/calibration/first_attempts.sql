@@ -4,5 +4,6 @@ select
     item_id,
     correct,
     response_time_ms,
-    coalesce(timed_out, false) as timed_out
+    coalesce(timed_out, false) as timed_out,
+    completed_at >= %(late_from)s::date::timestamp at time zone 'UTC' as late
 from first_attempts(%(tenant_id)s, %(window_start)s::date, %(as_of)s::date)
