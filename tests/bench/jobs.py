@@ -54,11 +54,12 @@ class Cost:
 
 @click.command()
 @click.option("--answers", default=100_000, show_default=True, help="Answers of the simulated log, about.")
+@click.option("--with-r/--without-r", default=True, help="Ask the R services, or let their jobs skip.")
 @click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
-def main(answers: int, folder: Path) -> None:
+def main(answers: int, with_r: bool, folder: Path) -> None:
     """Run two days of jobs on a simulated log and say what each job needed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _database() as (url, postmaster), _services(folder) as (settings, services):
+    with _database() as (url, postmaster), _services(folder, with_r) as (settings, services):
         environment = {**os.environ, **settings, "DATABASE_URL": url, "REPORT_STORE_URL": (folder / "reports").as_uri()}
         first, second = LAST_DAY - timedelta(days=1), LAST_DAY
         _run(_job("prepare_schema", first), environment)
@@ -111,16 +112,16 @@ def _database() -> Iterator[tuple[str, psutil.Process]]:
 
 
 @contextmanager
-def _services(folder: Path) -> Iterator[tuple[dict[str, str], list[psutil.Process]]]:
-    """The R services that are installed; gives the jobs' settings of all four, and the services' processes."""
+def _services(folder: Path, with_r: bool) -> Iterator[tuple[dict[str, str], list[psutil.Process]]]:
+    """The R services that are installed and wanted; gives settings of all four for jobs, and the processes."""
     home = ROOT / ".demo" / "r"
     status = json.loads((home / "status.json").read_text()) if (home / "status.json").exists() else {}
     settings: dict[str, str] = {}
     processes = []
     with ExitStack() as stack:
         for name, package in PACKAGES.items():
-            if not status.get(name, {}).get("ok"):
-                settings[f"R_{name.upper()}_UNAVAILABLE"] = "not installed here"
+            if not (with_r and status.get(name, {}).get("ok")):
+                settings[f"R_{name.upper()}_UNAVAILABLE"] = "not installed here" if with_r else "not asked"
                 continue
             command = ["Rscript", "-e", f"{package}::serve()"]
             log = folder / f"r-{name}.log"
