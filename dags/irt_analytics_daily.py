@@ -83,15 +83,17 @@ PARAMS = {
     "linking": Param(
         "stocking_lord",
         type="string",
-        enum=["stocking_lord", "haebara", "mean_sigma", "mean_mean"],
+        enum=["stocking_lord", "haebara", "mean_sigma", "mean_mean", "fixed"],
         values_display={
             "stocking_lord": "Stocking-Lord",
             "haebara": "Haebara",
             "mean_sigma": "mean/sigma",
             "mean_mean": "mean/mean",
+            "fixed": "fixed anchors",
         },
         title="Linking",
-        description="How the anchors carry the published scale over to the new calibration.",
+        description="How the anchors carry the published scale over to the new calibration; fixed: they keep their "
+        "published parameters, and only the other items are estimated.",
         section="Calibration",
     ),
     "priors": Param(

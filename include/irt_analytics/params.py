@@ -21,8 +21,8 @@ class RunParams(BaseModel):
 
     model: Model = Field("2PL", description="item response model")
     irt_engine: Literal["native", "mirt"] = Field("native", description="what calibrates: this package, or R mirt")
-    linking: Literal["stocking_lord", "haebara", "mean_sigma", "mean_mean"] = Field(
-        "stocking_lord", description="method of the scale link"
+    linking: Literal["stocking_lord", "haebara", "mean_sigma", "mean_mean", "fixed"] = Field(
+        "stocking_lord", description="method of the scale link; fixed: anchors keep their published parameters"
     )
     priors: Literal["weak", "none"] = Field("weak", description="weak: a ~ lognormal(0, 0.5)")
     groups: Literal["earlier_ability", "none"] = Field(

@@ -581,6 +581,50 @@ def test_items_routed_by_earlier_ability_stay_where_they_are(settings: Settings)
     assert meta_of(settings, later)["run_id"] == meta["run_id"]
 
 
+def test_fixed_anchors_keep_their_parameters_and_new_items_join_them(settings: Settings) -> None:
+    """Who froze a bank for an examination must find it untouched, and new items on its scale with other learners."""
+    first = simulate_log(learners=600, items=20, last_day=DAY)
+    write_log(settings, first[first["item_id"] < "i016"])
+    assert run(settings, "mirt_calibrate", DAY, linking="fixed") == 0
+    before = items_of(settings, DAY)
+    later = DAY + timedelta(days=30)
+    log = another_cohort(later, 20, mean=1.0)
+    write_log(settings, log)
+    assert run(settings, "mirt_calibrate", later, linking="fixed", irt_engine="mirt") == BAD_INPUT
+    assert run(settings, "mirt_calibrate", later, linking="fixed", max_scale_shift=2) == 0
+
+    items, new = items_of(settings, later), [f"i{j:03}" for j in range(16, 20)]
+    columns = ["a", "b", "c", "se_a", "se_b", "cov_ab", "n_responses", "reference_as_of"]
+    pd.testing.assert_frame_equal(items.drop(new)[columns], before[columns], check_dtype=False)
+    assert (items.drop(new)["status"] == "frozen").all()
+    assert (items.loc[new, "status"] == "estimated").all()
+    anchors = before.reset_index()[["item_id", "a", "b", "c"]].astype(dict.fromkeys("abc", float))
+    responses = Responses.from_long(log["student_id"], log["item_id"], log["correct"])
+    fit = calibrate(responses, fixed=anchors, priors="weak", weak_unit=1.0)
+    estimates = ["a", "b", "se_a", "se_b"]
+    expected = fit.items.set_index("item_id").loc[new, estimates]
+    np.testing.assert_allclose(items.loc[new, estimates].astype(float), expected, atol=1e-10)
+
+    meta = meta_of(settings, later)
+    constants = meta["model_spec"]["linking_constants"]
+    assert (constants["method"], constants["n_anchors_used"], constants["dropped"]) == ("fixed", 16, {})
+    assert (meta["latent_mean"], meta["latent_sd"]) == pytest.approx((fit.latent_mean, fit.latent_sd))
+    assert (constants["B"], constants["A"]) == pytest.approx((fit.latent_mean, fit.latent_sd))
+    group = fit.groups.iloc[0]
+    assert (constants["se_B"], constants["se_A"]) == pytest.approx((group["se_mean"], group["se_sd"]))
+    assert constants["B"] == pytest.approx(1.0, abs=4 * constants["se_B"] + 0.1)  # and the first cohort's mean
+
+
+def test_fixed_anchors_are_watched_by_the_same_thresholds(settings: Settings) -> None:
+    """A method that lets every cohort pass would be chosen for that."""
+    write_log(settings, simulate_log(learners=500, items=16, last_day=DAY))
+    later = DAY + timedelta(days=30)
+    write_log(settings, another_cohort(later, 16, mean=1.0))
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    assert run(settings, "mirt_calibrate", later, linking="fixed") == REFUSED
+    assert "the mean of theta lies +" in error_of(settings)
+
+
 def error_of(settings: Settings) -> str:
     return str(last_run(settings)["error"])
 

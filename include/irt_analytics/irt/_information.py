@@ -68,6 +68,11 @@ class ErrorCovariance:
         variances = np.diagonal(self.groups).reshape(-1, 2) * np.column_stack([np.ones_like(sd), sd**2])
         return np.sqrt(np.where(variances > 0.0, variances, np.nan))
 
+    def of_population(self, mean: Floats, sd: Floats, share: Floats) -> Floats:
+        """Covariance of mean and log sd of theta over all groups, whose shares count as known; shape (2, 2)."""
+        pooled = _pooled(mean, sd, share)
+        return np.asarray(pooled @ self.groups @ pooled.T)
+
     def standardised(
         self, a: Floats, b: Floats, mean: Floats, sd: Floats, share: Floats, unit: bool
     ) -> ErrorCovariance:
@@ -81,13 +86,10 @@ class ErrorCovariance:
             share: of the groups in the population, which count as known.
             unit: whether the population's sd becomes 1, beside its mean 0.
         """
-        at, spread = float(share @ mean), float(np.sqrt(share @ (sd**2 + (mean - share @ mean) ** 2)))
-        scale = spread if unit else 1.0
         n = len(mean)
-        # Derivatives of the population's mean and log sd in those of the groups.
-        of_mean = np.column_stack([share, np.zeros(n)])
-        of_log_sd = (share / spread**2)[:, None] * np.column_stack([mean - at, sd**2]) * unit
-        pooled = np.stack([of_mean.ravel(), of_log_sd.ravel()])
+        at, pooled = float(share @ mean), _pooled(mean, sd, share)
+        scale = float(np.sqrt(share @ (sd**2 + (mean - at) ** 2))) if unit else 1.0
+        pooled[1] *= unit
         # A group's mean and log sd in units of the population.
         moved = np.eye(2 * n)
         moved[0::2] -= pooled[0] + (mean - at)[:, None] * pooled[1]
@@ -114,6 +116,8 @@ class ErrorCovariance:
             return np.nan_to_num(self.items[items])
         rows = self.rows[items]
         both = (rows[:, :, None] >= 0) & (rows[:, None, :] >= 0)
+        if not both.any():
+            return np.zeros(both.shape)
         return np.where(both, self.items[rows[:, :, None], rows[:, None, :]], 0.0)
 
     def between(self, items: Integers) -> tuple[Floats, NDArray[np.bool_]]:
@@ -326,6 +330,15 @@ class _Information:
         groups[np.ix_(free, free)] = np.nan if covariance is None else covariance[np.ix_(rows[free], rows[free])]
         between[free] = np.nan if covariance is None else covariance[rows[free], :n_item_rows]
         return groups, between
+
+
+def _pooled(mean: Floats, sd: Floats, share: Floats) -> Floats:
+    """Derivatives of the population's mean and log sd in those of the groups, shape (2, 2 * n_groups)."""
+    at = share @ mean
+    variance = share @ (sd**2 + (mean - at) ** 2)
+    of_mean = np.column_stack([share, np.zeros_like(share)])
+    of_log_sd = (share / variance)[:, None] * np.column_stack([mean - at, sd**2])
+    return np.stack([of_mean.ravel(), of_log_sd.ravel()])
 
 
 def _add_blocks(matrix: Floats, rows: Integers, blocks: Floats) -> None:

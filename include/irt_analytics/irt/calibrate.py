@@ -134,6 +134,14 @@ class Calibration:
             )
         return self.covariance_of(self.items["item_id"])
 
+    @property
+    def latent_covariance(self) -> Floats:
+        """Covariance of `latent_mean` and the log of `latent_sd`, 0 where fixed, NaN where unknown; shape (2, 2)."""
+        if self._errors is None:
+            return np.full((2, 2), np.nan)
+        share, mean, sd = (self.groups[name].to_numpy(dtype=np.float64) for name in ("n_persons", "mean", "sd"))
+        return self._errors.of_population(mean, sd, share / share.sum())
+
     def standardised(self) -> Calibration:
         r"""The same calibration with theta in units of all its learners: mean 0 and, where slopes are estimated, sd 1.
 

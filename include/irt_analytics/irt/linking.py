@@ -49,7 +49,8 @@ class Link:
         se_A: standard error of A; 0 where the slope is fixed by the model (Rasch), NaN where no anchor has an error.
         se_B: standard error of B; NaN where no anchor has an error.
         cov_AB: covariance of A and B.
-        method: how A and B were found.
+        method: how A and B were found; "fixed" where items kept their parameters and A and B are the learners' sd and
+            mean.
         symmetric: whether the response curve criterion counted both directions (moment methods always do).
         n_anchors_used: number of anchors behind A and B.
         anchors: their item ids, in the order of the new calibration.
@@ -62,7 +63,7 @@ class Link:
     se_A: float  # noqa: N815
     se_B: float  # noqa: N815
     cov_AB: float  # noqa: N815
-    method: LinkMethod
+    method: LinkMethod | Literal["fixed"]
     symmetric: bool
     n_anchors_used: int
     anchors: tuple[Hashable, ...]

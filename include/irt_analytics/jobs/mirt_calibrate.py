@@ -32,6 +32,8 @@ from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
+#: Published items that have to carry the scale where they keep their parameters.
+MIN_FIXED = 2
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
@@ -115,6 +117,19 @@ class References:
 
 
 @dataclass(frozen=True, eq=False)
+class FixedAnchors:
+    """Anchors that keep their published parameters.
+
+    Attributes:
+        items: item_id, a, b, c.
+        pool: what they have in common, in words.
+    """
+
+    items: pd.DataFrame
+    pool: str
+
+
+@dataclass(frozen=True, eq=False)
 class Linked:
     """A calibration on the published scale.
 
@@ -159,9 +174,14 @@ def run(context: JobContext) -> None:
     _refuse_other_unit(reference, params)
     tagged = questions.loc[questions["tagged_anchor"], "item_id"]
 
+    documented = documented_bank(questions, evidence.items.item_ids, params, context.as_of)
+    by_documents = reference.empty and documented is not None
     unit = float(reference["latent_sd"].iloc[0]) if len(reference) else 1.0
     strata, strata_said = _stratify(context, window, evidence, reference)
-    native = calibrate_natively(evidence.items, params, unit=unit, strata=strata)
+    fixed = _fixed_anchors(evidence.items, documented if by_documents else reference, tagged, params)
+    native = calibrate_natively(
+        evidence.items, params, unit=unit, strata=strata, fixed=None if fixed is None else fixed.items
+    )
     fit: Fitted = native
     if params.irt_engine == "mirt":
         # mirt cannot estimate the unit of its priors; it takes this engine's.
@@ -170,8 +190,6 @@ def run(context: JobContext) -> None:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     references = _read(context, "calibration/references", day=context.as_of - timedelta(days=1))
     bank_before = reference.merge(references[["item_id", "status", "run"]], on="item_id", suffixes=("", "_reference"))
-    documented = documented_bank(questions, fit, params, context.as_of)
-    by_documents = reference.empty and documented is not None
     if by_documents and documented is not None:
         bank_before = references = documented
     meta = _describe_fit(context, window, evidence, fit, reference, references, tagged, strata)
@@ -185,9 +203,11 @@ def run(context: JobContext) -> None:
     statistics = item_fit(evidence.items, fit.items, theta["theta"])[["item_id", "infit", "outfit"]]
     try:
         known = References(references, {context.as_of: Scale.exact()}) if by_documents else None
-        linked = link_to_published(
-            fit, cohort, known or _with_shares(context, window, fit, cohort, references), tagged, params
-        )
+        known = known or _with_shares(context, window, fit, cohort, references)
+        if fixed is not None:
+            linked = keep_scale(native, fixed, cohort, known.scales)
+        else:
+            linked = link_to_published(fit, cohort, known, tagged, params)
     except ValueError as error:
         reason = f"the calibration cannot be put on the published scale: {error}"
         raise _refuse(context, meta, reason) from None
@@ -453,16 +473,21 @@ def _estimate_cohort(
 
 
 def calibrate_natively(
-    responses: Responses, params: RunParams, *, unit: float, strata: Strata | None = None
+    responses: Responses,
+    params: RunParams,
+    *,
+    unit: float,
+    strata: Strata | None = None,
+    fixed: pd.DataFrame | None = None,
 ) -> Calibration:
-    """Calibrate on a scale of its own: theta of all learners has mean 0 and, but for Rasch, sd 1.
+    """Calibrate on the scale of fixed items, or else of its own: theta of all has mean 0 and, but for Rasch, sd 1.
 
     Where all items have the weak priors, their unit is estimated; where provisional ones alone have them, it is `unit`,
     the sd of theta that is expected on the published scale. With strata the reference group is put where it is expected
     on that scale, for a unit of its own would ask for a wider grid.
     """
     weak = params.priors == "weak"
-    place = strata is not None and params.model != "Rasch"
+    place = strata is not None and params.model != "Rasch" and fixed is None
     unit_of_all: Literal["estimated"] | None = "estimated" if place else None
     with track("EM", None) as progress:
         done = 0
@@ -473,27 +498,31 @@ def calibrate_natively(
             done = evaluations
 
         try:
-            return calibrate(
+            fit = calibrate(
                 responses,
                 model=params.model,
                 priors="weak" if weak else None,
                 weak_below=params.item_minimum,
-                weak_unit=unit_of_all if weak else unit,
+                weak_unit=1.0 if fixed is not None else unit_of_all if weak else unit,
+                fixed=fixed,
                 group=None if strata is None else strata.label,
                 latent=strata.reference if strata is not None and place else None,
                 progress=report,
-            ).standardised()
+            )
         except ValueError as error:
             raise RefusedError(f"the answers cannot be calibrated: {error}") from None
+    return fit if fixed is not None else fit.standardised()
 
 
-def documented_bank(questions: pd.DataFrame, fit: Fitted, params: RunParams, as_of: date) -> pd.DataFrame | None:
+def documented_bank(
+    questions: pd.DataFrame, item_ids: pd.Index[Any], params: RunParams, as_of: date
+) -> pd.DataFrame | None:
     """Parameters that the question table states, in the form of a published bank; None where they make no scale.
 
-    They have to hold for `min_anchors` calibrated items at least; for Rasch with a = 1.
+    They have to hold for `min_anchors` of the items that are calibrated at least; for Rasch with a = 1.
     """
     stated = questions.loc[questions["a"].notna(), ["item_id", "topic_id", "a", "b", "c"]]
-    usable = stated["item_id"].isin(fit.items["item_id"]).sum() >= params.min_anchors
+    usable = stated["item_id"].isin(item_ids).sum() >= params.min_anchors
     if not usable or (params.model == "Rasch" and (stated["a"] != 1.0).any()):
         return None
     errors = dict.fromkeys(["se_a", "se_b", "se_c", "cov_ab", "cov_ac", "cov_bc"], np.nan)
@@ -548,6 +577,89 @@ def _with_shares(
     return References(items, scales)
 
 
+def choose_anchors(
+    items: pd.DataFrame, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams
+) -> tuple[str, pd.Series[str]]:
+    """The items that carry the scale, and what they have in common, in words.
+
+    Args:
+        items: item_id and n_responses of what is calibrated.
+        reference: the same of what is published, or documented.
+        tagged: ids of the items tagged as anchors.
+        params: the numbers that are asked for.
+    """
+    common = items[["item_id", "n_responses"]].merge(
+        reference[["item_id", "n_responses"]], on="item_id", suffixes=("", "_reference")
+    )
+    least = common[["n_responses", "n_responses_reference"]].min(axis=1)
+    pools = {
+        "tagged as anchors": common["item_id"].isin(tagged),
+        f"in common with {params.item_minimum} first attempts": least >= params.item_minimum,
+        "in common": least > 0,
+        "with documented parameters": common["n_responses"] > 0,
+    }
+    if (reference["n_responses"] > 0).any():
+        del pools["with documented parameters"]
+    pool, chosen = next(
+        ((name, which) for name, which in pools.items() if which.sum() >= params.min_anchors), ("in common", least > 0)
+    )
+    return pool, common.loc[chosen, "item_id"]
+
+
+def _fixed_anchors(
+    responses: Responses, bank: pd.DataFrame | None, tagged: pd.Series[str], params: RunParams
+) -> FixedAnchors | None:
+    """The anchors at their published parameters, where they are to keep these; None where nothing is published."""
+    if params.linking != "fixed" or bank is None or bank.empty:
+        return None
+    if params.irt_engine == "mirt":
+        raise ConfigurationError("--linking=fixed: R mirt estimates every item here; expected --irt-engine=native")
+    counts = pd.DataFrame({"item_id": responses.item_ids, "n_responses": responses.item_counts().sum(axis=1)})
+    pool, anchors = choose_anchors(counts, bank, tagged, params)
+    if len(anchors) < MIN_FIXED:
+        raise RefusedError(
+            f"not published: --linking=fixed needs {MIN_FIXED} published items with answers to carry the scale, and "
+            f"the answers go to {len(anchors)}: give learners more items that are published already"
+        )
+    return FixedAnchors(bank.loc[bank["item_id"].isin(anchors), ["item_id", "a", "b", "c"]], pool)
+
+
+def keep_scale(fit: Calibration, fixed: FixedAnchors, cohort: Cohort, scales: dict[date, Scale]) -> Linked:
+    """The form of a linked calibration for one whose anchors kept their parameters (fixed-parameter calibration).
+
+    Theta is then on the published scale as it is. A and B say where the learners are, as a link's do: theta of the
+    published scale is A * z + B with z of mean 0 and sd 1, so they are the sd and the mean, which were estimated with
+    the other items (prior updating in every EM cycle: Kim, 2006).
+    """
+    is_fixed = fit.items["item_id"].isin(fixed.items["item_id"])
+    items = with_covariances(fit.items, fit.error_blocks)[~is_fixed]
+    mean, sd = fit.latent_mean, fit.latent_sd
+    covariance, in_units = fit.latent_covariance, np.diag([sd, 1.0])
+    if not np.isfinite(covariance).all():  # no information matrix: that of the learners, the items as if known
+        covariance = in_units @ cohort.moments @ in_units
+    # Errors of mean m and log sd move theta by (1, -m) and (0, 1) in eps_B and eps_A.
+    turn = np.array([[1.0, -mean], [0.0, 1.0]])
+    common = turn @ covariance @ turn.T
+    of_line = in_units @ covariance[::-1, ::-1] @ in_units
+    rasch = fit.model == "Rasch"
+    link = Link(
+        A=sd,
+        B=mean,
+        se_A=0.0 if rasch else float(np.sqrt(of_line[0, 0])),
+        se_B=float(np.sqrt(of_line[1, 1])),
+        cov_AB=0.0 if rasch else float(of_line[0, 1]),
+        method="fixed",
+        symmetric=True,
+        n_anchors_used=int(is_fixed.sum()),
+        anchors=tuple(fit.items.loc[is_fixed, "item_id"]),
+        dropped={},
+    )
+    before = scales[max(scales)].scale if scales else np.zeros((2, 2))
+    untested = pd.DataFrame(columns=["item_id", "statistic", "p", "drifted"])
+    errors = Scale(common, common, before + common, in_items=fit.se_method == "full")
+    return Linked(items, mean, sd, link, fixed.pool, untested, errors)
+
+
 def link_to_published(
     fit: Fitted, cohort: Cohort, references: References, tagged: pd.Series[str], params: RunParams
 ) -> Linked:
@@ -569,22 +681,9 @@ def link_to_published(
         untested = pd.DataFrame(columns=["item_id", "statistic", "p", "drifted"])
         pool = "first calibration: it sets the scale"
         return Linked(items, fit.latent_mean, fit.latent_sd, None, pool, untested, errors)
-    common = items[["item_id", "n_responses"]].merge(
-        reference[["item_id", "n_responses"]], on="item_id", suffixes=("", "_reference")
-    )
-    least = common[["n_responses", "n_responses_reference"]].min(axis=1)
-    pools = {
-        "tagged as anchors": common["item_id"].isin(tagged),
-        f"in common with {params.item_minimum} first attempts": least >= params.item_minimum,
-        "in common": least > 0,
-        "with documented parameters": common["n_responses"] > 0,
-    }
-    if (reference["n_responses"] > 0).any():
-        del pools["with documented parameters"]
-    pool, chosen = next(
-        ((name, which) for name, which in pools.items() if which.sum() >= params.min_anchors), ("in common", least > 0)
-    )
-    anchors = common.loc[chosen, "item_id"]
+    pool, anchors = choose_anchors(items, reference, tagged, params)
+    if params.linking == "fixed":
+        raise ValueError("linking = fixed keeps a scale; it finds none")
     found = link_anchors(
         items,
         errors,
