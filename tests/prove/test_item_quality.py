@@ -9,8 +9,9 @@ import pytest
 from scipy.special import expit
 from tests.prove.item_quality import compare, draw, plausible_value_q1
 
-from irt_analytics.irt import Responses, calibrate
+from irt_analytics.irt import Responses, calibrate, estimate_abilities
 from irt_analytics.irt.item_tests import curve_fit
+from irt_analytics.irt.local_dependence import local_dependence
 from irt_analytics.irt.person_fit import person_fit
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
@@ -140,3 +141,18 @@ def test_half_a_logit_is_found(model: str, capsys: pytest.CaptureFixture[str]) -
     )
     assert min(power.values()) >= 0.9
     assert np.mean(found.loc[~shifted, "p"] < 0.05) <= 0.07
+
+
+def test_pairs_of_good_items(capsys: pytest.CaptureFixture[str]) -> None:
+    """Thousands of pairs with a hundred joint answers: many above 0.2, hardly any named."""
+    rng = np.random.default_rng(2)
+    responses = draw("2PL", rng.normal(size=30_000), 500, 30, rng)
+    items = calibrate(responses, standard_errors=False).items
+    found = local_dependence(responses, items, estimate_abilities(responses, items)["theta"])
+    named = int((found.pairs["p_adjusted"] < 0.05).sum())
+    say(
+        capsys,
+        f"Q3: {found.n_pairs:,} pairs, mean {found.mean:.3f}, {len(found.pairs):,} at 0.2 or more, {named} named",
+    )
+    assert found.n_pairs > 10_000
+    assert named <= 0.0001 * found.n_pairs
