@@ -474,7 +474,8 @@ def test_every_day_links_to_what_was_first_published(settings: Settings) -> None
     assert (items_of(settings, DAY + timedelta(days=2))["reference_as_of"] == DAY).all()
 
 
-def test_the_first_calibration_takes_the_scale_of_documented_parameters(settings: Settings) -> None:
+@pytest.mark.parametrize("linking", ["stocking_lord", "fixed"])
+def test_the_first_calibration_takes_the_scale_of_documented_parameters(settings: Settings, linking: str) -> None:
     """Who brings a bank wants its scale: theta of a cohort one sd above it must not restart at 0."""
     log = simulate_log(learners=700, items=15, last_day=DAY)
     write_log(settings, log)
@@ -488,9 +489,13 @@ def test_the_first_calibration_takes_the_scale_of_documented_parameters(settings
     with db.connect(settings) as connection:
         db.copy_frame(connection, "question", pd.DataFrame(rows).assign(tenant_id="default", topic_id="t"))
     for day in (DAY, DAY + timedelta(days=1)):
-        assert run(settings, "mirt_calibrate", day) == 0
+        assert run(settings, "mirt_calibrate", day, linking=linking) == 0
     constants = meta_of(settings, DAY)["model_spec"]["linking_constants"]
     assert (constants["reference"], constants["n_anchors_used"]) == ("bank", 12)
+    if linking == "fixed":
+        for each_day in (DAY, DAY + timedelta(days=1)):
+            kept = items_of(settings, each_day).iloc[:12][["a", "b"]].astype(float)
+            np.testing.assert_array_equal(kept, pd.DataFrame(bank))
     assert constants["A"] == pytest.approx(1.25, abs=3 * constants["se_A"])
     assert constants["B"] == pytest.approx(1.0, abs=3 * constants["se_B"])
     assert max(constants["se_A"], constants["se_B"]) < 0.1
@@ -613,6 +618,12 @@ def test_fixed_anchors_keep_their_parameters_and_new_items_join_them(settings: S
     group = fit.groups.iloc[0]
     assert (constants["se_B"], constants["se_A"]) == pytest.approx((group["se_mean"], group["se_sd"]))
     assert constants["B"] == pytest.approx(1.0, abs=4 * constants["se_B"] + 0.1)  # and the first cohort's mean
+
+    # All are published now, so that nothing is left to estimate but the learners.
+    next_day = later + timedelta(days=1)
+    assert run(settings, "mirt_calibrate", next_day, linking="fixed") == 0
+    pd.testing.assert_frame_equal(items_of(settings, next_day)[columns], items[columns])
+    assert (items_of(settings, next_day)["status"] == "frozen").all()
 
 
 def test_fixed_anchors_are_watched_by_the_same_thresholds(settings: Settings) -> None:
@@ -754,6 +765,8 @@ def test_after_a_refusal_all_rests_on_what_was_published_before(
     assert message.removeprefix("not published: ") in refused["reason"]
     kept = 0 if "converge" in message else 16
     assert len(items_of(settings, later)) == kept, "what was refused is there to be looked at"
+    quality = query(settings, "select from mirt_quality_meta where run_id = %s", refused["run_id"])
+    assert len(quality) == bool(kept), "and what is wrong with its answers"
     for now, before in zip((items_of(settings, DAY), rows_of(settings, "mirt_ability")), published, strict=True):
         # Nulls alone have another type than the same nulls beside others' values.
         pd.testing.assert_frame_equal(

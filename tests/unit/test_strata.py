@@ -1,13 +1,15 @@
 """Strata of a calibration: who is in which, and when there is to be one population."""
 
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from irt_analytics.irt import Responses
-from irt_analytics.jobs._strata import Strata, stratify
+from irt_analytics.irt.linking import Link
+from irt_analytics.jobs._strata import Strata, on_published_scale, stratify
 
 DAY = date(2026, 1, 1)
 
@@ -59,6 +61,17 @@ def test_learners_of_like_ability_are_together_and_newcomers_apart() -> None:
 def test_small_groups_are_merged(n_known: int, n_new: int, expected: dict[str, int]) -> None:
     """A mean and an sd from a handful of learners would add more error than they take away."""
     assert sizes(divide(n_known, n_new)[0]) == expected
+
+
+@pytest.mark.parametrize(("method", "A", "B"), [("haebara", 2.0, 0.5), ("fixed", 1.0, 0.0)])
+def test_groups_are_told_on_the_published_scale(method: Literal["haebara", "fixed"], A: float, B: float) -> None:
+    """With fixed anchors theta is there already: A and B are then the learners' own sd and mean."""
+    groups = pd.DataFrame({"group": ["1 of 1"], "mean": [0.3], "sd": [0.8], "se_mean": [0.02], "se_sd": [0.01]})
+    link = Link(2.0, 0.5, 0.0, 0.0, 0.0, method, True, 9, (), {})
+    found = on_published_scale(groups, link).iloc[0]
+    assert found[["mean", "sd", "se_mean", "se_sd"]].tolist() == pytest.approx(
+        [A * 0.3 + B, A * 0.8, A * 0.02, A * 0.01]
+    )
 
 
 @pytest.mark.parametrize(("n_known", "n_new"), [(99, 5_000), (199, 99), (0, 500)])

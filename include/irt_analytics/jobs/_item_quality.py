@@ -17,7 +17,6 @@ from irt_analytics.irt import Responses, estimate_abilities
 from irt_analytics.irt.calibrate import Model
 from irt_analytics.irt.dif import differential_functioning, take_learners
 from irt_analytics.irt.item_tests import curve_fit
-from irt_analytics.irt.linking import Link
 from irt_analytics.irt.local_dependence import local_dependence
 from irt_analytics.irt.person_fit import person_fit
 from irt_analytics.jobs._first_attempts import FirstAttempts
@@ -73,23 +72,17 @@ def late_answers(attempts: FirstAttempts, calibrating: NDArray[np.bool_]) -> NDA
     return late[np.lexsort((attempts.item[calibrating], attempts.student[calibrating]))]
 
 
-def on_scale(
-    latent: tuple[float, float], link: Link | None, groups: pd.DataFrame, label: pd.Series[str] | None
-) -> tuple[Any, Any]:
-    """Mean and sd of theta on the published scale, by learner where strata have their own.
+def prior_of(latent: tuple[float, float], groups: pd.DataFrame, label: pd.Series[str] | None) -> tuple[Any, Any]:
+    """Mean and sd of theta, by learner where strata have their own.
 
     Args:
-        latent: mean and sd of theta over all learners, on the published scale.
-        link: the line that takes the calibration there.
-        groups: group, mean, sd of theta on the calibration's own scale.
+        latent: mean and sd of theta over all learners.
+        groups: group, mean, sd of theta on the same scale.
         label: stratum of every learner, by student_id; None where there are none.
     """
     if label is None:
         return latent
-    mean, sd = (groups[name].to_numpy(dtype=np.float64) for name in ("mean", "sd"))
-    if link is not None:
-        mean, sd = link.A * mean + link.B, link.A * sd
-    of_group = pd.DataFrame({"mean": mean, "sd": sd}, index=groups["group"])
+    of_group = groups.set_index("group")
     return label.map(of_group["mean"]), label.map(of_group["sd"])
 
 
@@ -183,7 +176,7 @@ def _curves(curves: pd.DataFrame) -> dict[Any, str]:
 
 
 def save_quality(context: JobContext, run_id: str, quality: Quality) -> None:
-    """Write the rows of a calibration that is being published; those of an earlier try went with its calibration."""
+    """Write the rows of a calibration whose items are written; those of an earlier try went with its calibration."""
     key = {"tenant_id": context.tenant, "run_id": run_id}
     for table, frame in (
         ("mirt_quality_meta", pd.DataFrame([quality.meta])),

@@ -109,15 +109,21 @@ def _on_one_scale(responses: Responses, code: NDArray[np.int64]) -> bool:
     return bool(reached.all()) and len(np.unique(code)) == n_groups
 
 
-def describe(strata: Strata | None, said: str, groups: pd.DataFrame, link: Link | None) -> dict[str, Any]:
-    """What mirt_fit_meta keeps: every group's size and its theta on the published scale, the link's error left out."""
+def on_published_scale(groups: pd.DataFrame, link: Link | None) -> pd.DataFrame:
+    """Means and sds of the groups, and their errors without the link's own, where the link leads to."""
+    if link is None or link.method == "fixed":  # they are there already
+        return groups
+    moved = {name: link.A * groups[name] for name in ("mean", "sd", "se_mean", "se_sd")}
+    return groups.assign(**moved | {"mean": moved["mean"] + link.B})
+
+
+def describe(strata: Strata | None, said: str, groups: pd.DataFrame) -> dict[str, Any]:
+    """What mirt_fit_meta keeps of the groups, which are on the published scale."""
     if strata is None:
         return {"by": "none", "reason": said}
-    A, B = (1.0, 0.0) if link is None else (link.A, link.B)
-    scale = {"mean": (A, B), "sd": (A, 0.0), "se_mean": (A, 0.0), "se_sd": (A, 0.0)}
     rows = [
         {"group": row["group"], "n": int(row["n_persons"])}
-        | {name: None if np.isnan(row[name]) else float(a * row[name] + b) for name, (a, b) in scale.items()}
+        | {name: None if np.isnan(row[name]) else float(row[name]) for name in ("mean", "sd", "se_mean", "se_sd")}
         for row in groups.to_dict("records")
     ]
     return {"by": "earlier_ability", "known_as_of": str(strata.known_as_of), "said": said, "groups": rows}

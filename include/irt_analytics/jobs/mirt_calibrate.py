@@ -22,10 +22,10 @@ from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
-from irt_analytics.jobs._item_quality import assess, late_answers, late_from, on_scale, save_quality
+from irt_analytics.jobs._item_quality import assess, late_answers, late_from, prior_of, save_quality
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.jobs._publishing import State, objections
-from irt_analytics.jobs._strata import Strata, describe, stratify
+from irt_analytics.jobs._strata import Strata, describe, on_published_scale, stratify
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
@@ -223,6 +223,7 @@ def run(context: JobContext) -> None:
         context.as_of,
     )
     _count_statuses(context, bank, params.item_minimum)
+    groups = on_published_scale(native.groups, linked.link)
     source = "bank" if by_documents else "published" if linked.link else "none"
     meta |= {
         "latent_mean": linked.latent_mean,
@@ -232,25 +233,28 @@ def run(context: JobContext) -> None:
         | {
             "linking_constants": linked.constants() | {"reference": source},
             "scale_errors": _describe_errors(cohort, linked),
-            "groups": describe(strata, strata_said, native.groups, linked.link),
+            "groups": describe(strata, strata_said, groups),
         },
     }
     # What is published already is not judged again: a param let it pass, or a person did.
     standing = _read(context, "calibration/standing", as_of=context.as_of)
+    reasons: list[str] = []
     if meta["run_id"] in set(standing["run_id"]):
         meta["reason"] = standing["reason"].iloc[0]
     else:
         reasons = [*_decided(context, meta["run_id"]), *_unlike_published(context, fit, linked, bank, reference)]
-        if reasons:
-            raise _refuse(context, meta, "; ".join(reasons), bank)
-    meta |= {"published": True, "published_at_as_of": context.as_of}
-    _save(context, meta, bank, estimate_day(evidence.abilities, bank, linked.latent_mean, linked.latent_sd))
-    latent, label = (linked.latent_mean, linked.latent_sd), None if strata is None else strata.label
-    prior = on_scale(latent, linked.link, native.groups, label)
-    quality = assess(
-        evidence.items, linked.items, fit.model, prior, evidence.late, late_from(window.start, context.as_of)
-    )
+    refusal = _refuse(context, meta, "; ".join(reasons), bank) if reasons else None
+    latent = linked.latent_mean, linked.latent_sd
+    if refusal is None:
+        meta |= {"published": True, "published_at_as_of": context.as_of}
+        _save(context, meta, bank, estimate_day(evidence.abilities, bank, *latent))
+    # Of a refused one, too: what is wrong with the answers is what a person wants to know then.
+    prior = prior_of(latent, groups, None if strata is None else strata.label)
+    items = linked.items if fixed is None else native.items
+    quality = assess(evidence.items, items, fit.model, prior, evidence.late, late_from(window.start, context.as_of))
     save_quality(context, meta["run_id"], quality)
+    if refusal is not None:
+        raise refusal
 
 
 def _decided(context: JobContext, run_id: str) -> Iterator[str]:
@@ -615,7 +619,9 @@ def _fixed_anchors(
     if params.irt_engine == "mirt":
         raise ConfigurationError("--linking=fixed: R mirt estimates every item here; expected --irt-engine=native")
     counts = pd.DataFrame({"item_id": responses.item_ids, "n_responses": responses.item_counts().sum(axis=1)})
-    pool, anchors = choose_anchors(counts, bank, tagged, params)
+    # Documented parameters rest on no answers here, and are known for all that.
+    rests_on = bank[["item_id"]].assign(n_responses=bank["n_responses"].replace(0, params.item_minimum))
+    pool, anchors = choose_anchors(counts, rests_on, tagged, params)
     if len(anchors) < MIN_FIXED:
         raise RefusedError(
             f"not published: --linking=fixed needs {MIN_FIXED} published items with answers to carry the scale, and "
