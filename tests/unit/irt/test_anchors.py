@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from tests.prove.anchors import FIRST, Windows, calibrate_logs, linked_where_some_moved
 
-from irt_analytics.irt import link
-from irt_analytics.irt.anchors import Scale, link_anchors
+from irt_analytics.irt import Responses, calibrate, estimate_abilities, link
+from irt_analytics.irt.anchors import Cohort, Scale, link_anchors
 
 NOTHING = Scale(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2)))
 
@@ -77,3 +77,29 @@ def test_where_half_moved_nobody_can_say_which_half() -> None:
     reference = new.assign(b=new["b"] + np.arange(12) * 0.5)
     found = link_anchors(new, NOTHING, referred(reference), {FIRST: NOTHING})
     assert found.line.n_anchors_used >= 6
+
+
+def test_errors_of_strata_are_those_of_one_population_where_strata_mean_nothing() -> None:
+    """Groups by lot tell nothing of theta: the scale is then as uncertain as without them, and no more."""
+    rng = np.random.default_rng(3)
+    theta, a, b = rng.normal(0.0, 1.0, 3_000), rng.lognormal(0.0, 0.3, 30), rng.normal(0.0, 1.0, 30)
+    student, item = (index.ravel() for index in np.indices((3_000, 30)))
+    correct = rng.random(len(item)) < 1 / (1 + np.exp(-a[item] * (theta[student] - b[item])))
+    responses = Responses.from_long(student, item, correct)
+    one = calibrate(responses)
+    alone = Cohort.of(estimate_abilities(responses, one.items), 0.0, 1.0)
+    groups = pd.DataFrame({"group": ["all"], "n_persons": [3_000], "mean": [0.0], "sd": [1.0]})
+    everybody = pd.Series("all", index=responses.student_ids)
+    same = Cohort.of_groups(estimate_abilities(responses, one.items), everybody, groups)
+    np.testing.assert_allclose(same.moments, alone.moments, rtol=1e-12)
+    np.testing.assert_allclose(same.influence, alone.influence, rtol=1e-9)
+
+    lot = pd.Series(rng.choice(["a", "b", "c"], 3_000), index=responses.student_ids)
+    fit = calibrate(responses, group=lot).standardised()
+    by_group = fit.groups.set_index("group")
+    prior = (lot.map(by_group["mean"]), lot.map(by_group["sd"]))
+    cohort = Cohort.of_groups(estimate_abilities(responses, fit.items, prior=prior), lot, fit.groups)
+    np.testing.assert_allclose(np.diag(cohort.moments), np.diag(alone.moments), rtol=0.05)
+    np.testing.assert_allclose(fit.items[["se_a", "se_b"]], one.items[["se_a", "se_b"]], rtol=0.05)
+    squares = cohort.influence.to_numpy().T @ cohort.influence.to_numpy()
+    np.testing.assert_allclose(squares, cohort.moments, rtol=1e-6, atol=1e-12)
