@@ -239,6 +239,8 @@ def test_a_comparison_shows_what_moved_and_what_objects(
     """Numbers of the table against the two banks themselves."""
     first = run_of(settings, DAY)
     with db.connect(settings) as connection:
+        for table in ("mirt_item_fit", "mirt_item_pair"):
+            connection.execute(f"delete from {table} where run_id = %s".encode(), (refused,))
         connection.execute(
             "update mirt_item_params set item_id = 'only-now' where (run_id, item_id) = (%s, 'i003')", (refused,)
         )
