@@ -271,7 +271,11 @@ def test_item_table_equals_the_bank(report: Report) -> None:
         assert [a, b, infit, outfit] == [written(value) for value in params[:4]]
         assert right == f"{written(100 * params[4], 0)} %"
         assert n == f"{params[5]:,}"
-    assert [row[1] for row in shown[:4]] == ["item-001", "item-002", "item-004", "item-003"]
+    assert [row[1] for row in shown[:6]] == [f"item-00{number}" for number in (1, 2, 4, 5, 6, 3)]
+    why = {row[1]: row[-1] for row in shown}
+    assert "Goes together with item-007" in why["item-000"]
+    assert "Goes together with item-000" in why["item-007"]
+    assert "easier within the window by 0.93 logits" in why["item-006"]
 
 
 def test_theta_trend_is_the_random_effects_mean(report: Report) -> None:
@@ -384,6 +388,7 @@ def test_csv_files_hold_the_tables(report: Report) -> None:
     """An analyst would compute on other numbers than the report shows."""
     for name, statement in {
         "item_bank": "select item_id, a, b, se_a, outfit, n_responses from mirt_item_params where run_id = 'run-now'",
+        "item_quality": "select item_id, rmsd, p_adjusted, shift, shift_ets from mirt_item_fit",
         "abilities": "select user_id, theta, se, n_responses from mirt_ability",
         "kpis": "select user_id, i_t, i_t_raw, a_t_dropped, e_t, r_t_reason from weekly_kpi "
         f"where week_start = '{MONDAY}'",
@@ -484,7 +489,7 @@ def test_the_page_is_one_file(report: Report) -> None:
     beside = [source for source in page.sources if not source.startswith("#")]
     assert beside == [f"learners/{row[0].removesuffix(' (new)')}.en.html" for row in page.tables["learners"][1:]]
     assert all((report.folder / path).exists() for path in beside)
-    assert len(page.labels) == 6
+    assert len(page.labels) == 7
     assert "<style>" in page.html
     assert not {"script", "link", "iframe", "img"} & page.tags
 
@@ -666,7 +671,7 @@ def test_every_file_is_registered_with_its_hash(cohorts: Callable[..., str], tmp
     rows = artifacts(url, tmp_path)
     files = {path.as_uri(): path for path in tmp_path.rglob("*") if path.is_file()}
     assert set(rows["url"]) == set(files)
-    assert len(rows) == 2 + 3 + 2 * 12
+    assert len(rows) == 2 + 4 + 2 * 12
     for file, sha256, size in zip(rows["url"], rows["sha256"], rows["bytes"], strict=True):
         assert sha256 == hashlib.sha256(files[file].read_bytes()).hexdigest()
         assert size == files[file].stat().st_size
@@ -675,6 +680,7 @@ def test_every_file_is_registered_with_its_hash(cohorts: Callable[..., str], tmp
         "html",
         "pdf",
         "csv:item_bank",
+        "csv:item_quality",
         "csv:abilities",
         "csv:kpis",
     }

@@ -4,7 +4,7 @@ The cohort's report and, by `learner_pages`, a page a learner, in HTML and PDF, 
 
     {REPORT_STORE_URL}/{tenant}/{as_of}/weekly-report.{lang}.html, .pdf
     {REPORT_STORE_URL}/{tenant}/{as_of}/learners/{learner}.{lang}.html, .pdf
-    {REPORT_STORE_URL}/{tenant}/{as_of}/csv/{item_bank,abilities,kpis}.csv
+    {REPORT_STORE_URL}/{tenant}/{as_of}/csv/{item_bank,item_quality,abilities,kpis}.csv
 
 It is made whenever compute_daily_kpis has ended well; whatever else failed or was skipped is said in the report. The
 files are in the store before the rows of report_artifacts are committed.
@@ -39,7 +39,7 @@ from irt_analytics.report.template import to_qmd
 from irt_analytics.report.texts import Texts, load_texts
 from irt_analytics.runner import Job, JobContext
 
-CSV_FILES = ("item_bank", "abilities", "kpis")
+CSV_FILES = ("item_bank", "item_quality", "abilities", "kpis")
 #: Learner pages rendered together: bounds what is in memory, and is enough to make a process's start cheap.
 BATCH_LEARNERS = 200
 
@@ -118,6 +118,7 @@ def load(context: JobContext) -> Facts:
         segment_metas=_rows(context, "segment_metas", records.SegmentMeta),
         segment_sizes=_rows(context, "segment_sizes", records.SegmentSize),
         segment_moves=_rows(context, "segment_moves", records.SegmentMove),
+        quality_metas=_rows(context, "quality_metas", records.QualityMeta),
         forecast_metas=_rows(context, "forecast_metas", records.ForecastMeta),
         forecast_weeks=_rows(context, "forecast_weeks", records.ForecastWeek),
         judged_weeks=_rows(context, "judged_weeks", records.JudgedWeek),

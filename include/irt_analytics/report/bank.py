@@ -18,8 +18,21 @@ MISFIT, HARMFUL_MISFIT = 1.5, 2.0
 #: Shares of right answers beyond which an item tells little of any learner.
 TOO_EASY, TOO_HARD = 0.95, 0.05
 
+#: Distance of the shares of right answers from the curve that is worth a look, where it is no chance (adjusted p).
+OFF_CURVE, LEVEL = 0.05, 0.05
+
 #: Reasons to look at an item, the most pressing first.
-REASONS = ("low_discrimination", "harmful_misfit", "drifted", "misfit", "too_easy", "too_hard")
+REASONS = (
+    "low_discrimination",
+    "harmful_misfit",
+    "drifted",
+    "off_curve",
+    "shifted",
+    "misfit",
+    "dependent",
+    "too_easy",
+    "too_hard",
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,9 @@ def _reasons(item: Item) -> tuple[str, ...]:
         "low_discrimination": upper_a is not None and item.a < LOW_DISCRIMINATION and upper_a < 2 * LOW_DISCRIMINATION,
         "harmful_misfit": worst_fit > HARMFUL_MISFIT,
         "drifted": item.drifted,
+        "off_curve": item.fit_p is not None and item.fit_p < LEVEL and (item.rmsd or 0) >= OFF_CURVE,
+        "shifted": item.shifted,
+        "dependent": bool(item.depends_on),
         "misfit": MISFIT < worst_fit <= HARMFUL_MISFIT,
         "too_easy": item.p_value is not None and item.p_value > TOO_EASY,
         "too_hard": item.p_value is not None and item.p_value < TOO_HARD,

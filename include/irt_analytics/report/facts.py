@@ -64,7 +64,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Item:
-    """An item of a published calibration; a, b, c in the logistic metric, D = 1."""
+    """An item of a published calibration; a, b, c in the logistic metric, D = 1.
+
+    fit_p (adjusted), rmsd and curve (theta, n, observed, expected) say how answers follow it; shift is the log odds
+    ratio of a right answer in the second half of the window over the first; depends_on are items it goes together with.
+    """
 
     item_id: str
     topic_id: str | None
@@ -82,6 +86,28 @@ class Item:
     drift_p_value: float | None
     drifted: bool
     status: str
+    fit_p: float | None = None
+    rmsd: float | None = None
+    curve: Sequence[Mapping[str, float]] = ()
+    shift: float | None = None
+    shifted: bool = False
+    depends_on: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class QualityMeta:
+    """How many items, pairs of items and learners of the calibration in force depart from its model."""
+
+    n_items_tested: int
+    n_items_misfitting: int
+    n_pairs: int
+    n_pairs_dependent: int
+    n_learners_tested: int
+    n_learners_misfitting: int
+    late_from: date
+    n_items_compared: int
+    n_items_shifted: int
+    shift_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -341,6 +367,7 @@ class Facts:
     segment_metas: Sequence[SegmentMeta]
     segment_sizes: Sequence[SegmentSize]
     segment_moves: Sequence[SegmentMove]
+    quality_metas: Sequence[QualityMeta] = ()
     forecast_metas: Sequence[ForecastMeta] = ()
     forecast_weeks: Sequence[ForecastWeek] = ()
     judged_weeks: Sequence[JudgedWeek] = ()

@@ -27,6 +27,7 @@ ACCENT, BAND, LIGHT = "#1f5582", "#c9d8e6", "#8fa9c0"
 ALERT = "#b4491c"
 
 _BOLD = 700
+LONGEST_TITLE = 26
 
 _STYLE: Any = {
     "font.family": list(fonts.FAMILIES),
@@ -194,6 +195,39 @@ class Studio:
                 axes.margins(x=0.08, y=0.12)
 
         return self._draw("item-map", 3.0, paint)
+
+    def item_curves(self, items: Sequence[Item]) -> str:
+        """Curve of each item and the shares of right answers observed along it, with their 95 % intervals."""
+        columns = min(3, len(items))
+        rows = -(-len(items) // columns)
+
+        def paint(figure: Figure) -> None:
+            panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+            grid = np.linspace(-3.5, 3.5, 141)
+            for axes, item in zip(panels.flat, items, strict=False):
+                axes.plot(grid, item.c + (1 - item.c) / (1 + np.exp(-item.a * (grid - item.b))), color=ACCENT)
+                theta, n, observed = (
+                    np.array([point[name] for point in item.curve]) for name in ("theta", "n", "observed")
+                )
+                z = 1.96**2 / n  # Wilson's interval
+                middle, half = observed + z / 2, 1.96 * np.sqrt((observed * (1 - observed) + z / 4) / n)
+                axes.vlines(theta, (middle - half) / (1 + z), (middle + half) / (1 + z), color=LIGHT, linewidth=3)
+                axes.plot(theta, observed, "D", color=ALERT, ms=4.5)
+                name = visible(item.item_id)
+                axes.set_title(name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1]}…")
+                axes.set_xlim(-3.5, 3.5)
+                axes.set_ylim(-0.03, 1.03)
+                ticks = np.arange(0, 1.01, 0.25)
+                axes.set_yticks(ticks, [self.texts.percent(float(tick)) for tick in ticks])
+            for axes in panels.flat[len(items) :]:
+                axes.set_visible(False)
+            for axes in panels.flat[max(0, len(items) - columns) : len(items)]:
+                axes.xaxis.set_tick_params(labelbottom=True)
+                _signed_ticks(axes, self.texts)
+            figure.supxlabel(self.texts("axis.theta"), fontsize=8.5, color=MUTED)
+            figure.supylabel(self.texts("axis.right"), fontsize=8.5, color=MUTED)
+
+        return self._draw("item-curves", 0.5 + 1.75 * rows, paint)
 
     def anchors(self, pairs: Sequence[tuple[Item, Item]]) -> str:
         """Difficulty of the anchors before and now; those on the line did not move."""

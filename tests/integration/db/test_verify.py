@@ -44,6 +44,9 @@ DAMAGE = [
     ),
     ("calibration sums", "update mirt_fit_meta set n_responses = 1 where run_id = 'new'", {"new_responses": 2}),
     ("calibration sums", "update mirt_fit_meta set n_persons = 3 where run_id = 'new'", {"learners_with_abilities": 2}),
+    ("quality of items", "update mirt_item_fit set p_adjusted = 0.01", {"n_items_misfitting": 1, "said_misfitting": 0}),
+    ("quality of items", "update mirt_item_fit set n_responses = 3", {"n_curves_off": 1}),
+    ("quality of items", "delete from mirt_item_fit", {"n_items_tested": 0, "said_tested": 1}),
     (
         "runs exist",
         "update student_topic_theta set run_id = 'gone'",
@@ -220,7 +223,7 @@ def test_command_ends_with_0_or_65_and_a_line_a_check(connection: psycopg.Connec
     write_sound_run(connection)
     connection.commit()
     sound = verify_by_command(settings)
-    assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "25 checks passed")
+    assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "26 checks passed")
     assert "ok      features agree with the log" in sound.stdout
 
     connection.execute("delete from weekly_kpi where user_id = 'u2'")
@@ -229,4 +232,4 @@ def test_command_ends_with_0_or_65_and_a_line_a_check(connection: psycopg.Connec
     assert damaged.returncode == 65
     assert "FAILED  KPIs of every active learner: expects " in damaged.stdout
     assert "          user_id u2, problem has no row" in damaged.stdout
-    assert "2 of 25 checks of tenant 'default', as_of 2026-01-07, failed" in damaged.stderr
+    assert "2 of 26 checks of tenant 'default', as_of 2026-01-07, failed" in damaged.stderr

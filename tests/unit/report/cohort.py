@@ -199,6 +199,57 @@ def _write_bank(
         ),
     )
     db.replace(connection, "mirt_item_params", frame, tenant_id=tenant, run_id=run_id)
+    if now and n > 7:
+        _write_quality(connection, tenant, run_id, frame, as_of - timedelta(days=14))
+
+
+def _write_quality(
+    connection: psycopg.Connection[Any], tenant: str, run_id: str, items: pd.DataFrame, late_from: date
+) -> None:
+    """Item 5 leaves its curve, item 6 became easier, items 0 and 7 go together."""
+    n = len(items)
+    off, shifted = np.arange(n) == 5, np.arange(n) == 6
+    theta = np.array([-1.4, -0.6, 0.0, 0.6, 1.4])
+    curves = []
+    for a, b, left, answers in zip(items["a"], items["b"], off, items["n_responses"], strict=True):
+        expected = expit(a * (theta - b))
+        observed = np.where(left & (theta > 0), 0.5 * expected, expected)
+        points = np.column_stack([theta, np.full(5, answers / 5), observed, expected]).tolist()
+        curves.append([dict(zip(("theta", "n", "observed", "expected"), point, strict=True)) for point in points])
+    tests = {
+        "item_id": items["item_id"],
+        "n_responses": items["n_responses"],
+        "statistic": np.where(off, 41.0, 3.0),
+        "df": 4,
+        "p": np.where(off, 1e-8, 0.56),
+        "p_adjusted": np.where(off, 3e-7, 0.9),
+        "rmsd": np.where(off, 0.16, 0.02),
+        "curve": curves,
+        "n_early": items["n_responses"] // 2,
+        "n_late": items["n_responses"] - items["n_responses"] // 2,
+        "shift": np.where(shifted, 0.93, 0.04),
+        "shift_se": 0.2,
+        "shift_p": np.where(shifted, 3e-6, 0.8),
+        "shift_p_adjusted": np.where(shifted, 1e-4, 0.9),
+        "shift_ets": np.where(shifted, "C", "A"),
+        "shifted": shifted,
+    }
+    pair = {"item_1": items["item_id"].iloc[0], "item_2": items["item_id"].iloc[7], "n": 150, "q3": 0.38}
+    pair |= {"q3_centred": 0.41, "p": 1e-7, "p_adjusted": 1e-5}
+    meta: dict[str, Any] = {
+        "n_items_tested": n,
+        "n_items_misfitting": 1,
+        "n_pairs": n * (n - 1) // 2,
+        "n_pairs_dependent": 1,
+    }
+    meta |= {"n_learners_tested": 800, "n_learners_misfitting": 52, "late_from": late_from, "n_early": 700}
+    meta |= {"n_late": 690, "n_items_compared": n, "n_items_shifted": 1}
+    for table, frame in (
+        ("mirt_quality_meta", pd.DataFrame([meta])),
+        ("mirt_item_fit", pd.DataFrame(tests)),
+        ("mirt_item_pair", pd.DataFrame([pair])),
+    ):
+        db.copy_frame(connection, table, frame.assign(tenant_id=tenant, run_id=run_id))
 
 
 def _write_weeks(

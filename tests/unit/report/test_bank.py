@@ -87,6 +87,11 @@ def test_learners_outside_the_strong_range_are_counted() -> None:
         ({"infit": 2.2, "outfit": 1.6}, ("harmful_misfit",)),
         ({"outfit": None, "infit": None}, ()),
         ({"anchor": True, "drifted": True}, ("drifted",)),
+        ({"fit_p": 0.01, "rmsd": 0.08}, ("off_curve",)),
+        ({"fit_p": 0.01, "rmsd": 0.02}, ()),  # beyond chance, and too little to matter
+        ({"fit_p": 0.2, "rmsd": 0.08}, ()),  # few answers leave any curve
+        ({"shift": 0.4, "shifted": True}, ("shifted",)),
+        ({"depends_on": ["other"]}, ("dependent",)),
         ({"p_value": 0.97}, ("too_easy",)),
         ({"p_value": 0.02}, ("too_hard",)),
         ({"outfit": 2.5, "p_value": 0.02}, ("harmful_misfit", "too_hard")),

@@ -66,6 +66,9 @@ def test_ids_are_not_read_as_formulas(studio: Studio) -> None:
         for index, name in enumerate(("$\\frac{1}{0}$", *HOSTILE_IDS))
     ]
     assert (studio.folder / studio.item_map(items, review_items(items))).stat().st_size > 1000
+    curve = [{"theta": -1.0, "n": 40.0, "observed": 0.1}, {"theta": 1.0, "n": 40.0, "observed": 1.0}]
+    drawn = [replace(item, curve=curve) for item in items[:4]]
+    assert (studio.folder / studio.item_curves(drawn)).stat().st_size > 1000
 
 
 def test_one_point_is_enough(studio: Studio) -> None:

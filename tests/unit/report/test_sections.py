@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.report.test_bank import SOUND
 
-from irt_analytics.report.document import Badge, Badges, Cards, Column, Section, Table
+from irt_analytics.report.document import Badge, Badges, Cards, Chart, Column, Section, Table
 from irt_analytics.report.facts import (
     Activity,
     Facts,
@@ -18,11 +18,12 @@ from irt_analytics.report.facts import (
     JobRun,
     KpiGap,
     KpiWeek,
+    QualityMeta,
     SegmentMove,
     ThetaWeek,
 )
 from irt_analytics.report.figures import Studio
-from irt_analytics.report.sections import changes, kpis, limits, summary, trend
+from irt_analytics.report.sections import bank, changes, kpis, limits, summary, trend
 from irt_analytics.report.texts import load_texts
 
 TEXTS = load_texts("en")
@@ -269,3 +270,34 @@ def test_a_table_with_a_missing_cell_is_refused() -> None:
     """Every number after it would stand in the wrong column."""
     with pytest.raises(ValueError, match="1 cells in a row of 2 columns"):
         Table("t", "T", [Column("a"), Column("b")], [["1"]])
+
+
+def test_odd_items_are_drawn_and_their_reasons_said(studio: Studio) -> None:
+    """An editor would see that an item is listed, and not what is odd about it."""
+    curve = [{"theta": theta, "n": 50.0, "observed": 0.3, "expected": 0.5} for theta in (-1.0, 0.0, 1.0)]
+    items = [
+        replace(SOUND, item_id="flat curve", fit_p=0.001, rmsd=0.2, curve=curve),
+        replace(SOUND, item_id="leaked", shift=0.93, shifted=True, curve=curve),
+        replace(SOUND, item_id="first of two", depends_on=["second of two"], curve=curve),
+    ]
+    meta = QualityMeta(40, 1, 780, 1, 900, 63, date(2026, 1, 17), 40, 1, None)
+    section = bank.section(replace(QUIET, items=items, quality_metas=[meta]), TEXTS, studio)
+    said = texts_of(section)
+    assert "Answers to 1 of 40 items leave its curve beyond chance." in said
+    assert "Of 780 pairs of items 1 goes together more than ability explains." in said
+    assert "1 of 40 items was easier or harder from 17 Jan 2026 on for equally able learners." in said
+    assert "7.0 % of 900 learners" in said
+    drawn = next(block for block in section.blocks if isinstance(block, Chart) and block.path == "item-curves.svg")
+    assert drawn.alt.endswith("flat curve, leaked, first of two.")
+    rows = {row[1]: row[-1] for block in section.blocks if isinstance(block, Table) for row in block.rows}
+    assert rows["flat curve"].startswith("Right answers do not rise with ability as its curve says")
+    assert rows["leaked"].startswith("Became easier within the window by 0.93 logits")
+    assert rows["first of two"].startswith("Goes together with second of two:")
+
+
+def test_why_items_could_not_be_compared_is_said(studio: Studio) -> None:
+    """A reader would take no shifted item for stable items."""
+    reason = "80 and 80 learners in the halves of the window; 100 are needed in each"
+    meta = QualityMeta(40, 0, 780, 0, 80, 3, date(2026, 1, 17), 0, 0, reason)
+    said = texts_of(bank.section(replace(QUIET, quality_metas=[meta]), TEXTS, studio))
+    assert "could not be told: 80 and 80 learners answered in the halves of the window; 100 are needed in each" in said

@@ -9,6 +9,10 @@ from irt_analytics.report.texts import Texts
 
 #: Items listed; the CSV file beside the report has them all.
 LISTED = 25
+#: Items named that one goes together with.
+DEPENDENT_NAMED = 3
+#: Items whose curve is drawn.
+DRAWN = 6
 
 
 def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
@@ -29,6 +33,18 @@ def section(facts: Facts, texts: Texts, studio: Studio) -> Section:
             texts("bank.items.note", count=len(facts.items)),
         ),
     ]
+    blocks += _departures(facts, texts)
+    drawn = [review for review in reviews if review.item.curve][:DRAWN]
+    if drawn:
+        names = texts.listed([visible(review.item.item_id) for review in drawn])
+        blocks.append(
+            Chart(
+                texts("bank.curves.message"),
+                texts("bank.curves.alt", names=names),
+                studio.item_curves([review.item for review in drawn]),
+                texts("bank.curves.note"),
+            )
+        )
     if reviews:
         blocks.append(_table(reviews, texts))
         blocks.append(Words(texts("bank.rules"), "small"))
@@ -66,6 +82,35 @@ def _information(facts: Facts, texts: Texts, studio: Studio) -> Chart:
     )
 
 
+def _departures(facts: Facts, texts: Texts) -> list[Block]:
+    """What the calibration says of its items and learners as a whole."""
+    said: list[Block] = []
+    for meta in facts.quality_metas:
+        sentences = [
+            texts("bank.quality.items", count=meta.n_items_misfitting, of=meta.n_items_tested),
+            texts("bank.quality.pairs", count=meta.n_pairs_dependent, of=meta.n_pairs),
+            texts("bank.quality.shifted", count=meta.n_items_shifted, of=meta.n_items_compared, day=meta.late_from)
+            if meta.shift_reason is None
+            else texts("bank.quality.not_compared", reason=texts.said(meta.shift_reason)),
+        ]
+        if meta.n_learners_tested >= MIN_GROUP:
+            share = texts.percent(meta.n_learners_misfitting / meta.n_learners_tested, 1)
+            sentences.append(texts("bank.quality.learners", share=share, of=meta.n_learners_tested))
+        said.append(Words(" ".join(sentences)))
+    return said
+
+
+def _why(review: Review, reason: str, texts: Texts) -> str:
+    item = review.item
+    if reason == "shifted" and item.shift is not None:
+        way = "easier" if item.shift > 0 else "harder"
+        return texts(f"review.shifted.{way}", shift=texts.number(abs(item.shift)))
+    if reason == "dependent":
+        names = texts.listed([visible(other) for other in item.depends_on[:DEPENDENT_NAMED]])
+        return texts("review.dependent", names=names)
+    return texts(f"review.{reason}")
+
+
 def _table(reviews: list[Review], texts: Texts) -> Table:
     columns = [
         Column(texts("bank.columns.rank"), "right", 5),
@@ -91,7 +136,7 @@ def _table(reviews: list[Review], texts: Texts) -> Table:
                 texts.number(item.outfit),
                 texts.percent(item.p_value),
                 texts.count(item.n_responses),
-                texts("format.sentence").join(texts(f"review.{reason}") for reason in review.reasons),
+                texts("format.sentence").join(_why(review, reason, texts) for reason in review.reasons),
             ]
         )
     rest = len(reviews) - len(rows)
