@@ -259,7 +259,7 @@ def calibrate(
     weak = WEAK_PRIORS.on_unit(1.0 if known_unit is None else known_unit)
     chosen_priors = _as_priors(priors, weak, model)
     grid = quadrature if isinstance(quadrature, Quadrature) else Quadrature(quadrature)
-    names, group_index = _as_groups(group, responses.student_ids)
+    names, group_index = as_groups(group, responses.student_ids)
     counts = responses.item_counts()
     priors_of_few = _as_priors("weak", weak, model) if priors is None else chosen_priors
     few = counts.sum(axis=1) < weak_below
@@ -365,7 +365,7 @@ def _as_priors(priors: Priors | Literal["weak"] | None, weak: Priors, model: Mod
     return replace(chosen, a=None if model == "Rasch" else chosen.a, c=None, logit_c=None)
 
 
-def _as_groups(group: Any, student_ids: pd.Index[Any]) -> tuple[pd.Index[Any], NDArray[np.int32]]:
+def as_groups(group: Any, student_ids: pd.Index[Any]) -> tuple[pd.Index[Any], NDArray[np.int32]]:
     """The groups in sorted order, and the position of every learner's among them."""
     if group is None:
         return pd.Index(["all"]), np.zeros(len(student_ids), dtype=np.int32)

@@ -28,7 +28,7 @@ from irt_analytics.irt._posterior import normal_log_weights, pad
 from irt_analytics.irt._text import quoted
 from irt_analytics.irt._workers import split_evenly, workers
 from irt_analytics.irt.abilities import latent_nodes
-from irt_analytics.irt.calibrate import _as_groups, calibrate
+from irt_analytics.irt.calibrate import as_groups, calibrate
 from irt_analytics.irt.item_tests import adjust, item_curves
 from irt_analytics.irt.responses import Responses
 
@@ -112,7 +112,7 @@ def differential_functioning(
     """
     if matching not in get_args(Matching):
         raise ValueError(f"matching must be one of {', '.join(get_args(Matching))}, got {matching!r}")
-    names, code = _as_groups(group, responses.student_ids)
+    names, code = as_groups(group, responses.student_ids)
     n_learners = np.bincount(code, minlength=len(names))
     compared = n_learners >= least_learners
     if compared.sum() < 2:
