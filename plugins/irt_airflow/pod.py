@@ -258,7 +258,8 @@ class PodRuntime(KubernetesPodOperator):
             raise AirflowException(f"pod {name}: {cause}")
         ended = _container_end(pod)
         if ended is not None:
-            if ended.reason == "OOMKilled":
+            # a job that committed is done, though something beside it in its container was killed
+            if ended.reason == "OOMKilled" and ended.exit_code != 0:
                 limit = self._spec.profile.memory_limit
                 raise AirflowException(
                     f"pod {name}: OOMKilled, it needed more than its profile's memory limit of {limit}"

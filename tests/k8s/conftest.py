@@ -1,17 +1,32 @@
-"""A real cluster for pods, and what they reach from it: PostgreSQL, S3, images."""
+"""A real cluster for pods, what they reach from it, and the product installed in it."""
 
 import os
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from tests.airflow_home import ROOT, use_airflow_home
+from tests.charts import need_charts
+
+from irt_analytics.deploy.images import AIRFLOW, JOBS, R_SERVICES, TRIAL, Builder
+from irt_analytics.deploy.releases import JOBS_NAMESPACE
+from irt_analytics.deploy.run import TENANT, Run, load, run_day
+from irt_analytics.deploy.trial import Trial, uninstall
 
 CLUSTER = ROOT.parent / "shared" / "cluster" / "cluster"
+#: What holds R mirt for the images of R services; without it they ask CRAN.
+R_REPOSITORY = ROOT.parent / "shared" / "r"
+#: The cluster's base image is made by this machine, and no registry is reached.
+BUILD_OPTIONS = ("--isolation", "chroot", "--network", "host", "--pull-never")
 
 use_airflow_home()
 if CLUSTER.exists():
@@ -80,3 +95,94 @@ def shell_image(cluster: Cluster) -> str:
         (Path(folder) / "Dockerfile").write_text("FROM debian:bookworm-slim\n")
         cluster.build(tag, Path(folder), f"{folder}/Dockerfile")
     return tag
+
+
+#: The day that the installation computes.
+DAY = date(2026, 1, 31)
+#: Long enough a past for a forecast, and items enough that learners still meet new ones at its end.
+COHORT = ("simulate", "--as-of", str(DAY), "--learners", "200", "--items", "240", "--topics", "6", "--weeks", "26")
+CONF = {"learner_pages": "none"}
+
+
+@pytest.fixture(scope="session")
+def trial(cluster: Cluster, shell_image: str) -> Iterator[Trial]:  # noqa: ARG001 - the base image, and a running cluster
+    """The whole product in the local cluster, R services too, from images of this checkout; removed afterwards."""
+    need_charts()
+    os.environ["STORAGE_DRIVER"] = "overlay"
+    builder = Builder(ROOT, "buildah", options=BUILD_OPTIONS)
+    repository = ("--volume", f"{R_REPOSITORY}:/opt/r-repo:ro", "--build-arg", "R_REPOS=file:///opt/r-repo")
+    of_r = replace(builder, options=BUILD_OPTIONS + (repository if R_REPOSITORY.exists() else ()))
+    wanted = [(of_r, image) for image in R_SERVICES.values()]
+    wanted += [(builder, image) for image in (AIRFLOW, JOBS, *TRIAL)]
+    # they wait for packages more than they compute
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        for built in pool.map(lambda one: one[0].build(one[1]), wanted):
+            load_image(built.reference)
+    found = Trial(ROOT)
+    uninstall()
+    found.install(print)
+    yield found
+    uninstall()
+
+
+def load_image(reference: str) -> None:
+    loaded = subprocess.run([CLUSTER, "load", reference], capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr
+
+
+class Witness:
+    """Every pod and Secret that a namespace ever held, and every command that ever ran on the node, while it looks."""
+
+    def __init__(self, namespace: str) -> None:
+        from kubernetes import client
+
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.secrets: dict[str, dict[str, Any]] = {}
+        self.commands: set[str] = set()
+        self._ended = threading.Event()
+        api = client.CoreV1Api()
+        self._followers = [
+            threading.Thread(target=self._follow, args=(self.pods, api.list_namespaced_pod, namespace), daemon=True),
+            threading.Thread(
+                target=self._follow, args=(self.secrets, api.list_namespaced_secret, namespace), daemon=True
+            ),
+            threading.Thread(target=self._look_at_commands, daemon=True),
+        ]
+        for follower in self._followers:
+            follower.start()
+
+    def _follow(self, found: dict[str, dict[str, Any]], call: Any, namespace: str) -> None:
+        from kubernetes import watch
+
+        changes = watch.Watch()
+        while not self._ended.is_set():
+            for event in changes.stream(call, namespace, timeout_seconds=3):
+                found[event["object"].metadata.name] = event["raw_object"]
+
+    def _look_at_commands(self) -> None:
+        while not self._ended.wait(0.5):
+            for process in psutil.process_iter(["cmdline"]):
+                self.commands.add(" ".join(process.info["cmdline"] or ()))
+
+    def end(self) -> None:
+        """Take what has happened so far, and look no further."""
+        self._ended.set()
+        for follower in self._followers:
+            follower.join()
+
+
+@pytest.fixture(scope="session")
+def witness(trial: Trial) -> Iterator[Witness]:  # noqa: ARG001
+    """What was to be seen of the day while it ran."""
+    found = Witness(JOBS_NAMESPACE)
+    yield found
+    found.end()
+
+
+@pytest.fixture(scope="session")
+def day(trial: Trial, witness: Witness) -> Run:  # noqa: ARG001
+    """A simulated cohort's day, triggered through Airflow's REST API."""
+    assert load((*COHORT, "--tenant", TENANT), print) == DAY
+    found = run_day(DAY, CONF, print)
+    witness.end()
+    return found

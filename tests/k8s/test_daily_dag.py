@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -18,12 +17,12 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
-from kubernetes import client, watch
+from kubernetes import client
 from moto.server import ThreadedMotoServer
 from psycopg import sql
 from tests.airflow_home import ROOT, migrate_metadata
 from tests.databases import settings_of
-from tests.k8s.conftest import Cluster
+from tests.k8s.conftest import Cluster, Witness
 
 from irt_analytics import db
 from irt_analytics.cli import JOBS
@@ -104,34 +103,6 @@ def bucket(endpoint: str) -> Any:
     return session.resource("s3", endpoint_url=endpoint).Bucket(BUCKET)
 
 
-class PodLog:
-    """Every pod and Secret that a namespace ever held."""
-
-    def __init__(self, namespace: str) -> None:
-        self.pods: dict[str, dict[str, Any]] = {}
-        self.secrets: dict[str, dict[str, Any]] = {}
-        self._ended = threading.Event()
-        api = client.CoreV1Api()
-        self._followers = [
-            threading.Thread(target=self._follow, args=(found, call, namespace), daemon=True)
-            for found, call in ((self.pods, api.list_namespaced_pod), (self.secrets, api.list_namespaced_secret))
-        ]
-        for follower in self._followers:
-            follower.start()
-
-    def _follow(self, found: dict[str, dict[str, Any]], call: Any, namespace: str) -> None:
-        changes = watch.Watch()
-        while not self._ended.is_set():
-            for event in changes.stream(call, namespace, timeout_seconds=3):
-                found[event["object"].metadata.name] = event["raw_object"]
-
-    def end(self) -> None:
-        """Take what has happened so far, and look no further."""
-        self._ended.set()
-        for follower in self._followers:
-            follower.join()
-
-
 @dataclass(frozen=True)
 class Day:
     """One run of the Dag by Airflow: what became of its tasks, what the namespace saw, what was logged."""
@@ -139,7 +110,7 @@ class Day:
     run_id: str
     states: dict[str, str]
     link: str
-    seen: PodLog
+    seen: Witness
     log: str
 
 
@@ -170,7 +141,7 @@ def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_fact
         },
     }
     (folder / "connections.json").write_text(json.dumps(connections))
-    seen = PodLog(cluster.namespace)
+    seen = Witness(cluster.namespace)
     environment = {
         **os.environ,
         "IRT_RUNTIME": "kubernetes",

@@ -1,184 +1,159 @@
-"""A credential from a store to a task of Airflow, by the real controller; the store is its provider `fake`."""
+"""A credential from a store to a green task of the installed product, by the real controller; its store is `fake`.
+
+The installation began with Secrets made by hand: this is the way of docs/kubernetes.md from one to the other, and back.
+"""
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
+import psycopg
 import pytest
 import yaml
-from kubernetes import client
+from psycopg import sql
 from tests.airflow_home import ROOT
-from tests.charts import CREDENTIALS, Object, need_charts, pods_of, render
-from tests.k8s.conftest import CLUSTER, Cluster
+from tests.charts import CREDENTIALS
+from tests.k8s.conftest import CLUSTER
+from tests.k8s.installation import await_state, await_true, clear, log, pods_of, tasks
 
-from irt_analytics.deploy.releases import helm
+from irt_analytics.deploy.cluster import forwarded, kubectl, random_token, read_secret
+from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, helm
+from irt_analytics.deploy.run import Run
+from irt_analytics.deploy.trial import TOKEN_SECRETS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-IMAGE = "localhost/irt-airflow:test"
-FIRST = {
-    "seedtest-database-url": "postgresql://analyst:first%2F%25@db.example:5432/answers?sslmode=require",
-    "r-irt-plumber-token": 'first-"irt"-token',
-    "r-glmm-internal-token": "first-glmm-token",
-    "r-forecast-internal-token": "first-forecast-token",
-    "r-brms-internal-token": "first-brms-token",
-}
-ROTATED = {
-    **FIRST,
-    "seedtest-database-url": "postgresql://analyst:second@db.example:5432/answers?sslmode=require",
-    "r-brms-internal-token": "second-brms-token",
-}
-#: A worker's look-ups, once a second: what a task that starts now would get.
-LOOK_UP = """
-import configparser, importlib, json, time
-kwargs = json.loads({kwargs!r})
-while True:
-    backend = importlib.import_module({module!r}).__dict__[{name!r}](**kwargs)
-    found = {{name: backend.get_connection(name) for name in {names!r}}}
-    print(json.dumps({{
-        name: None if one is None else [one.conn_type, one.host, one.port, one.password, one.extra_dejson]
-        for name, one in found.items()
-    }}), flush=True)
-    time.sleep(1)
-"""
-NAMES = ("seedtest_db", "r_irt", "r_glmm", "r_forecast", "r_brms", "report_store")
+#: What the store calls a service's token.
+REMOTE = {"irt": "r-irt-plumber-token"} | {f: f"r-{f}-internal-token" for f in ("glmm", "forecast", "brms")}
+DATABASE = "seedtest-database-url"
+REPORT_STORE = "report-store"
+Hold = Callable[[dict[str, str]], None]
 
 
-@pytest.fixture(scope="module")
-def store(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, str]], None]:
-    """Install the credentials' release with a store that holds these values; called again, the store has changed."""
-    need_charts()
-    subprocess.run([CLUSTER, "external-secrets"], check=True, capture_output=True, text=True)
-    values = tmp_path_factory.mktemp("store") / "values.yaml"
-
-    def hold(secrets: dict[str, str]) -> None:
-        provider = {"fake": {"data": [{"key": key, "value": value} for key, value in secrets.items()]}}
-        mine = {
-            "provider": provider,
-            "refreshInterval": "2s",
-            "reportStore": {"extra": {"url": "s3://reports/weekly"}},
-        }
-        values.write_text(yaml.safe_dump(mine))
-        chart, files = CREDENTIALS.chart.arguments(), CREDENTIALS.arguments(ROOT)
-        assert chart[0] in files
-        arguments = [cluster.namespace if argument == CREDENTIALS.namespace else argument for argument in files]
-        helm("upgrade", "--install", *arguments, "-f", str(values))
-
-    return hold
-
-
-def await_secret(namespace: str, name: str, accept: Callable[[dict[str, str]], bool]) -> dict[str, str]:
-    import base64
-
-    api, give_up = client.CoreV1Api(), time.monotonic() + 90
-    while True:
-        for secret in api.list_namespaced_secret(namespace).items:
-            if secret.metadata.name == name:
-                values = {key: base64.b64decode(value).decode() for key, value in (secret.data or {}).items()}
-                if accept(values):
-                    return values
-        assert time.monotonic() < give_up, f"{name} did not come to hold what the store has"
-        time.sleep(0.5)
-
-
-def test_each_service_has_its_secret_and_airflow_its_file(
-    cluster: Cluster, store: Callable[[dict[str, str]], None]
-) -> None:
-    store(FIRST)
-    calibrate = await_secret(cluster.namespace, "calibrate-irt-credentials", bool)
-    assert calibrate == {"DATABASE_URL": FIRST["seedtest-database-url"], "token": FIRST["r-irt-plumber-token"]}
-    for service in ("glmm", "forecast", "brms"):
-        values = await_secret(cluster.namespace, f"r-{service}-credentials", bool)
-        assert values == {"token": FIRST[f"r-{service}-internal-token"]}
-    file = await_secret(cluster.namespace, "airflow-connections", bool)
-    assert set(json.loads(file["connections.json"])) == set(NAMES)
-
-
-def rendered(kind: str, name: str) -> Object:
-    (found,) = [
-        found
-        for found in render("airflow-production-LocalExecutor")
-        if (found["kind"], found["metadata"]["name"]) == (kind, name)
-    ]
+def secret(name: str) -> dict[str, str]:
+    found = read_secret(name, AIRFLOW_NAMESPACE)
+    assert found is not None, name
     return found
 
 
-@pytest.fixture
-def worker(cluster: Cluster, store: Callable[[dict[str, str]], None]) -> Iterator[str]:
-    """A pod of Airflow's image that looks connections up as the values tell Airflow to; gives its name."""
-    import configparser
-
-    store(FIRST)
-    await_secret(cluster.namespace, "airflow-connections", lambda values: "first-brms" in values["connections.json"])
-    cluster.build(IMAGE, ROOT, str(ROOT / "plugins" / "Dockerfile"))
-    config = configparser.RawConfigParser()
-    config.read_string(rendered("ConfigMap", "airflow-config")["data"]["airflow.cfg"])
-    module, _, name = config["workers"]["secrets_backend"].rpartition(".")
-    program = LOOK_UP.format(kwargs=config["workers"]["secrets_backend_kwargs"], module=module, name=name, names=NAMES)
-    scheduler = dict(pods_of([rendered("Deployment", "airflow-scheduler")]))["Deployment/airflow-scheduler"]["spec"]
-    (main,) = [container for container in scheduler["containers"] if container["name"] == "scheduler"]
-    mounts = [mount for mount in main["volumeMounts"] if mount["name"] in ("connections", "tmp")]
-    pod: dict[str, Any] = {
-        "metadata": {"name": "lookups"},
-        "spec": {
-            "containers": [
-                {
-                    "name": "lookups",
-                    "image": IMAGE,
-                    "args": ["python", "-c", program],
-                    # AIRFLOW_HOME is read-only and this is no Airflow: its configuration goes where it may write
-                    "env": [{"name": "AIRFLOW_HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
-                    "volumeMounts": mounts,
-                    "securityContext": main["securityContext"],
-                }
-            ],
-            "volumes": [volume for volume in scheduler["volumes"] if volume["name"] in ("connections", "tmp")],
-            "securityContext": scheduler["securityContext"],
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
-        },
+@pytest.fixture(scope="module")
+def in_use(day: Run) -> dict[str, str]:  # noqa: ARG001 - the installation, and a day whose tasks can run again
+    """The values of the Secrets made by hand, as the store is to call them."""
+    connections = json.loads(secret("airflow-connections")["connections.json"])
+    found = {
+        DATABASE: secret(TOKEN_SECRETS["irt"])["DATABASE_URL"],
+        REPORT_STORE: json.dumps(connections["report_store"]),
     }
-    api = client.CoreV1Api()
-    api.create_namespaced_pod(cluster.namespace, pod)
-    yield "lookups"
-    api.delete_namespaced_pod("lookups", cluster.namespace, grace_period_seconds=0)
+    return found | {REMOTE[service]: secret(name)["token"] for service, name in TOKEN_SECRETS.items()}
 
 
-def test_a_rotated_value_is_what_the_next_lookup_finds(
-    cluster: Cluster, store: Callable[[dict[str, str]], None], worker: str
-) -> None:
-    """Nothing is restarted: the pod that looks up is the same before and after."""
-    first = await_lookup(cluster, worker, lambda found: found["seedtest_db"] is not None)
-    assert first["seedtest_db"] == ["postgres", "db.example", 5432, "first/%", {"sslmode": "require"}]
-    host = f"plumber.{cluster.namespace}.svc.cluster.local"
-    assert first["r_irt"] == ["http", f"r-irt-{host}", 8000, FIRST["r-irt-plumber-token"], {}]
-    assert first["report_store"][4] == {"url": "s3://reports/weekly"}
-    store(ROTATED)
-    second = await_lookup(cluster, worker, lambda found: found["seedtest_db"][3] == "second")
-    assert second["r_brms"][3] == "second-brms-token"
-    assert second["r_glmm"] == first["r_glmm"]
-    status = client.CoreV1Api().read_namespaced_pod(worker, cluster.namespace).status
-    assert [container.restart_count for container in status.container_statuses] == [0]
+@pytest.fixture(scope="module")
+def hold(in_use: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hold]:
+    """Install the credentials' release with a store that holds these values; called again, the store has changed."""
+    subprocess.run([CLUSTER, "external-secrets"], check=True, capture_output=True, text=True)
+    values = tmp_path_factory.mktemp("store") / "values.yaml"
+
+    def held(secrets: dict[str, str]) -> None:
+        provider = {"fake": {"data": [{"key": key, "value": value} for key, value in secrets.items()]}}
+        mine = {"provider": provider, "refreshInterval": "2s", "remote": {"reportStore": REPORT_STORE}}
+        values.write_text(yaml.safe_dump(mine))
+        helm("upgrade", "--install", *CREDENTIALS.arguments(ROOT), "-f", str(values))
+
+    before = {name: secret(name) for name in (*TOKEN_SECRETS.values(), "airflow-connections")}
+    held(in_use)
+    yield held
+    held(in_use)
+    for name in before:
+        await_true(f"{name} as it was", lambda name=name: same(secret(name), before[name]), seconds=60)  # type: ignore[misc]
+    kubectl("delete", "externalsecret", "--all", "-n", AIRFLOW_NAMESPACE, "--cascade=orphan")
+    helm("uninstall", CREDENTIALS.name, "-n", AIRFLOW_NAMESPACE)
+    assert {name: same(secret(name), values) for name, values in before.items()} == dict.fromkeys(before, True)
 
 
-def await_lookup(
-    cluster: Cluster, pod: str, accept: Callable[[dict[str, Any]], bool], seconds: float = 240
-) -> dict[str, Any]:
-    """The newest look-up that is accepted; the kubelet brings a changed Secret to its files within two minutes."""
-    api, give_up = client.CoreV1Api(), time.monotonic() + seconds
-    lines: list[str] = []
-    while time.monotonic() < give_up:
-        status = api.read_namespaced_pod(pod, cluster.namespace).status
-        if status.phase == "Running":
-            text = api.read_namespaced_pod_log(
-                pod, cluster.namespace, tail_lines=1, _preload_content=False
-            ).data.decode()
-            lines = [line for line in text.splitlines() if line.startswith("{")]
-            if lines and accept(json.loads(lines[-1])):
-                found: dict[str, Any] = json.loads(lines[-1])
-                return found
-        assert status.phase in ("Pending", "Running"), api.read_namespaced_pod_log(pod, cluster.namespace)
-        time.sleep(1)
-    pytest.fail(f"no look-up was accepted within {seconds} s; the last found {lines}")
+def same(found: dict[str, str], wanted: dict[str, str]) -> bool:
+    """Whether two Secrets say the same, whatever the order and the shape of the connections' JSON."""
+
+    def meaning(values: dict[str, str]) -> dict[str, object]:
+        return {key: json.loads(value) if key.endswith(".json") else value for key, value in values.items()}
+
+    return meaning(found) == meaning(wanted)
+
+
+def is_owned(name: str) -> bool:
+    path = "{.metadata.ownerReferences[0].kind}"
+    return kubectl("get", "secret", name, "-n", AIRFLOW_NAMESPACE, "-o", f"jsonpath={path}") == "ExternalSecret"
+
+
+def test_the_store_takes_over_the_secrets_and_tasks_go_on(day: Run, hold: Hold, in_use: dict[str, str]) -> None:  # noqa: ARG001
+    for name in (*TOKEN_SECRETS.values(), "airflow-connections"):
+        await_true(f"{name} belongs to the store", lambda name=name: is_owned(name), seconds=60)  # type: ignore[misc]
+    assert secret(TOKEN_SECRETS["irt"]) == {"DATABASE_URL": in_use[DATABASE], "token": in_use[REMOTE["irt"]]}
+    names = {"seedtest_db", "report_store", "r_irt", "r_glmm", "r_forecast", "r_brms"}
+    assert set(json.loads(secret("airflow-connections")["connections.json"])) == names
+    clear(day.run_id, "fit_survival_churn")
+    await_state(day.run_id, {"fit_survival_churn": "success"})
+
+
+def await_file(text: str) -> None:
+    """Wait until the kubelet has brought a value to the file that Airflow reads."""
+    command = ("exec", "-n", AIRFLOW_NAMESPACE, "deployment/airflow-scheduler", "-c", "scheduler", "--")
+    file = "/opt/airflow/connections/connections.json"
+    await_true("the file has the new value", lambda: text in kubectl(*command, "cat", file), seconds=240)
+
+
+def test_a_rotated_password_is_what_the_next_task_uses(day: Run, hold: Hold, in_use: dict[str, str]) -> None:
+    """Nothing is restarted: whoever runs tasks is the same before and after."""
+    (scheduler,) = pods_of("airflow-scheduler")
+    password = random_token()
+    wanted = psycopg.conninfo.conninfo_to_dict(in_use[DATABASE])
+    change_password(str(wanted["user"]), password)
+    try:
+        hold(in_use | {DATABASE: in_use[DATABASE].replace(str(wanted["password"]), password)})
+        await_file(password)
+        clear(day.run_id, "check_attempts", "features_backfill")
+        await_state(day.run_id, {"check_attempts": "success", "features_backfill": "success"})
+    finally:
+        change_password(str(wanted["user"]), str(wanted["password"]))
+    (same_one,) = pods_of("airflow-scheduler")
+    assert same_one["metadata"]["uid"] == scheduler["metadata"]["uid"]
+    restarts = [one["restartCount"] for one in same_one["status"]["containerStatuses"]]
+    assert restarts == [one["restartCount"] for one in scheduler["status"]["containerStatuses"]]
+
+
+def change_password(role: str, password: str) -> None:
+    with (
+        forwarded("service/irt-postgres", 5432, AIRFLOW_NAMESPACE) as port,
+        psycopg.connect(
+            host="127.0.0.1",
+            port=port,
+            user="postgres",
+            password=secret("irt-postgres")["password"],
+            dbname="postgres",
+            autocommit=True,
+        ) as server,
+    ):
+        server.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password)))
+
+
+def test_a_wrong_token_is_named_by_its_connection(day: Run, hold: Hold, in_use: dict[str, str]) -> None:
+    """And not by its value."""
+    wrong = random_token()
+    hold(in_use | {REMOTE["glmm"]: wrong})
+    await_file(wrong)
+    before = tasks(day.run_id)["fit_glmm"]["try_number"]
+    clear(day.run_id, "fit_glmm")
+    ended = await_true("fit_glmm fails", lambda: failed(day.run_id, "fit_glmm"), seconds=300)
+    assert ended["try_number"] == before + 1, "and is not tried again"
+    text = log(day.run_id, "fit_glmm", before + 1)
+    assert "r_glmm" in text
+    assert "exit code 64, bad configuration" in text
+    assert wrong not in text
+    hold(in_use)
+    await_file(in_use[REMOTE["glmm"]])
+    clear(day.run_id, "fit_glmm")
+    await_state(day.run_id, {"fit_glmm": "success"})
+
+
+def failed(run_id: str, task: str) -> dict[str, object] | None:
+    found = tasks(run_id)[task]
+    return found if found["state"] == "failed" else None

@@ -1,61 +1,41 @@
-"""An installation by the official charts, and a day in it: what `make images`, `make k8s-up` and `make k8s-demo` do.
-
-The R services are left out here: their jobs end as skips, and everything else of the day is the product's.
-"""
+"""An installation by the official charts, and a day in it: what `make images`, `make k8s-up` and `make k8s-demo` do."""
 
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from pathlib import Path
 
+import boto3
 import psycopg
 import pytest
-from tests.airflow_home import ROOT
-from tests.charts import need_charts
-from tests.k8s.conftest import CLUSTER, Cluster
+from tests.databases import settings_of
+from tests.integration.chain import CHAIN, contents
+from tests.k8s.conftest import COHORT, CONF, DAY, Witness
+from tests.k8s.installation import airflow, answers, answers_url, leftovers
+from tests.r.conftest import r_status, require_r
+from tests.r.rservice import PACKAGES, branch_services
 
 from irt_analytics.cli import JOBS
-from irt_analytics.demo.airflow import DAG_ID, Client
+from irt_analytics.demo.airflow import DAG_ID
 from irt_analytics.deploy.cluster import forwarded, kubectl, read_secret
-from irt_analytics.deploy.images import AIRFLOW, TRIAL, Builder
-from irt_analytics.deploy.images import JOBS as JOBS_IMAGE
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, JOBS_NAMESPACE
-from irt_analytics.deploy.run import TENANT, Run, load, run_day
-from irt_analytics.deploy.trial import Trial, uninstall
+from irt_analytics.deploy.run import TENANT, Run
+from irt_analytics.deploy.trial import TOKEN_SECRETS
+
+__all__ = ["r_status", "require_r"]  # fixtures of this module too
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-DAY = date(2026, 1, 31)
-COHORT = ("simulate", "--as-of", str(DAY), "--learners", "200", "--items", "60", "--topics", "6", "--weeks", "12")
-#: The cluster's base image is made by this machine, and no registry is reached.
-BUILD_OPTIONS = ("--isolation", "chroot", "--network", "host", "--pull-never")
-CONF = {"learner_pages": "none"}
-
-
-@pytest.fixture(scope="module")
-def trial(cluster: Cluster, shell_image: str) -> Iterator[Trial]:  # noqa: ARG001 - the base image, and a running cluster
-    """The product in the local cluster, from images of this checkout; removed afterwards."""
-    need_charts()
-    os.environ["STORAGE_DRIVER"] = "overlay"
-    builder = Builder(ROOT, "buildah", options=BUILD_OPTIONS)
-    for image in (AIRFLOW, JOBS_IMAGE, *TRIAL):
-        loaded = subprocess.run([CLUSTER, "load", builder.build(image).reference], capture_output=True, text=True)
-        assert loaded.returncode == 0, loaded.stderr
-    found = Trial(ROOT, services=())
-    uninstall()
-    found.install(print)
-    yield found
-    uninstall()
-
-
-@pytest.fixture(scope="module")
-def day(trial: Trial) -> Run:  # noqa: ARG001
-    """A simulated cohort's day, triggered through Airflow's REST API."""
-    assert load((*COHORT, "--tenant", TENANT), print) == DAY
-    return run_day(DAY, CONF, print)
+QUERY_OF_FILES = """
+    select regexp_replace(url, '.*/', '') as name, sha256
+    from report_artifacts
+    where format = 'csv'
+    order by name
+"""
 
 
 def test_every_task_ends_well_and_the_report_is_where_it_says(day: Run) -> None:
@@ -63,17 +43,68 @@ def test_every_task_ends_well_and_the_report_is_where_it_says(day: Run) -> None:
     assert {name: url.rpartition(".")[2] for name, url in day.reports.items()} == {"html": "html", "pdf": "pdf"}
 
 
+def test_no_branch_was_skipped(day: Run) -> None:  # noqa: ARG001
+    """A service that cannot be reached, or that is not installed, would show as a skip and not as a failure."""
+    with answers() as settings, psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        rows = connection.execute("select job, reason from job_run where status <> 'success'").fetchall()
+    assert rows == []
+
+
+def test_each_job_was_one_pod(day: Run, witness: Witness) -> None:  # noqa: ARG001
+    jobs = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in witness.pods.values())
+    assert jobs == sorted(JOBS)
+
+
 def test_nothing_is_left_of_the_jobs(day: Run) -> None:  # noqa: ARG001
     """Pods and credentials that outlive their task would fill the namespace, and be found."""
-    pods = kubectl("get", "pods", "-n", JOBS_NAMESPACE, "-l", "kubernetes_pod_operator=True", "-o", "name")
-    secrets = kubectl("get", "secrets", "-n", JOBS_NAMESPACE, "--field-selector=type=Opaque", "-o", "name")
-    assert (pods, secrets) == ("", "")
+    assert leftovers() == ""
 
 
-def answers_url() -> str:
-    found = read_secret("calibrate-irt-credentials", AIRFLOW_NAMESPACE)
-    assert found is not None
-    return found["DATABASE_URL"]
+def test_pods_give_the_numbers_that_processes_give(
+    day: Run,  # noqa: ARG001
+    database_url: str,
+    require_r: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    """Who moves from a laptop to a cluster must not see history change: each column, each file of data."""
+    with answers() as settings:
+        in_pods = contents(settings)
+        with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+            files = connection.execute(QUERY_OF_FILES).fetchall()
+            (version,) = connection.execute("select distinct code_version from job_run").fetchone() or ("",)
+    (library,) = {require_r(name) for name in PACKAGES}
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "REPORT_STORE_URL": (tmp_path / "reports").as_uri(),
+        "R_IRT_UNAVAILABLE": "not asked",
+        # the image's processor, and its version, which is part of every run_id
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CACHE_DIR": str(tmp_path / "numba"),
+        "IRT_CODE_COMMIT": version.partition("+")[2],
+    }
+    commands: list[tuple[str, ...]] = [(*COHORT, "--tenant", TENANT)]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in CONF.items()]
+    commands += [(job, f"--as-of={DAY}", f"--tenant={TENANT}", *flags) for job in CHAIN]
+    with branch_services(library, tmp_path) as services:
+        environment |= {name.upper(): value for name, value in services.items()}
+        for command in commands:
+            ended = subprocess.run(
+                [sys.executable, "-m", "irt_analytics", *command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr[-3000:]
+    in_processes = contents(settings_of(database_url))
+    # of a report, its address is the store's and its pages tell of their run; its data are files
+    for found in (in_pods, in_processes):
+        del found["report_artifacts"]
+    assert in_processes == in_pods
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(QUERY_OF_FILES).fetchall() == files
+    assert files
 
 
 @dataclass(frozen=True)
@@ -85,21 +116,21 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def places(day: Run) -> list[Place]:
-    """What a person with access to Airflow, its logs, its database or the cluster's objects could read."""
+def places(day: Run, witness: Witness) -> list[Place]:
+    """What a person with access to Airflow, its logs, its database, the node or the cluster's objects could read."""
     found = [
         Place("pods", kubectl("get", "pods", "-A", "-o", "json")),
+        Place("pods of jobs", json.dumps(witness.pods)),
+        Place("commands on the node", "\n".join(witness.commands)),
         Place("events", kubectl("get", "events", "-A", "-o", "json")),
         Place("config maps", kubectl("get", "configmaps", "-n", AIRFLOW_NAMESPACE, "-o", "json")),
     ]
-    for name in ("airflow-scheduler", "airflow-api-server", "airflow-dag-processor"):
-        log = kubectl("logs", "-n", AIRFLOW_NAMESPACE, f"deployment/{name}", "--all-containers")
-        found.append(Place(name, log))
+    deployments = kubectl("get", "deployments", "-n", AIRFLOW_NAMESPACE, "-o", "name").split()
+    assert len(deployments) >= 9
+    found += [Place(name, kubectl("logs", "-n", AIRFLOW_NAMESPACE, name, "--all-containers")) for name in deployments]
     secret = read_secret("airflow-secrets", AIRFLOW_NAMESPACE)
     assert secret is not None
-    with forwarded("service/airflow-api-server", 8080, AIRFLOW_NAMESPACE) as port:
-        client = Client(f"http://127.0.0.1:{port}")
-        client.log_in(secret["admin-password"])
+    with airflow() as client:
         run = f"/api/v2/dags/{DAG_ID}/dagRuns/{day.run_id}/taskInstances"
         for task in client.tasks(day.run_id):
             found.append(Place(f"{task['task_id']}: rendered fields", json.dumps(task)))
@@ -113,24 +144,49 @@ def places(day: Run) -> list[Place]:
             for (name,) in names:
                 rows = metadata.execute(f'select t::text from "{name}" as t').fetchall()
                 found.append(Place(f"metadata: {name}", "\n".join(row[0] for row in rows)))
+    found.extend(files_of_the_store())
+    return found
+
+
+def files_of_the_store() -> list[Place]:
+    """The reports' files and the tasks' logs as they lie in the trial's S3."""
+    keys = read_secret("irt-s3", AIRFLOW_NAMESPACE)
+    assert keys is not None
+    with forwarded("service/irt-s3", 9000, AIRFLOW_NAMESPACE) as port:
+        session = boto3.Session(keys["access-key"], keys["secret-key"], region_name="us-east-1")
+        store = session.resource("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        found = [
+            Place(f"{bucket}: {item.key}", item.get()["Body"].read().decode(errors="replace"))
+            for bucket in ("reports", "task-logs")
+            for item in store.Bucket(bucket).objects.all()
+        ]
+    assert len({place.name.partition(":")[0] for place in found}) == 2
+    return found
+
+
+def canaries() -> dict[str, str]:
+    """The value of every credential there is, all of them random and used nowhere else."""
+    store = read_secret("irt-s3", AIRFLOW_NAMESPACE) or {}
+    secrets = read_secret("airflow-secrets", AIRFLOW_NAMESPACE) or {}
+    metadata = psycopg.conninfo.conninfo_to_dict(secrets["connection"].replace("+psycopg2", ""))
+    found = {
+        "database password": str(psycopg.conninfo.conninfo_to_dict(answers_url())["password"]),
+        "metadata password": str(metadata["password"]),
+        "secret key of S3": store["secret-key"],
+        "administrator's password": secrets["admin-password"],
+        "Fernet key": secrets["fernet-key"],
+        "key of the API's sessions": secrets["api-secret-key"],
+        "key of the tasks' tokens": secrets["jwt-secret"],
+    }
+    for service, name in TOKEN_SECRETS.items():
+        found[f"token of r-{service}-plumber"] = (read_secret(name, AIRFLOW_NAMESPACE) or {})["token"]
+    assert all(len(value) > 30 for value in found.values())
     return found
 
 
 def test_no_credential_is_anywhere_but_in_its_secret(places: list[Place]) -> None:
     assert sum(len(place.text) for place in places) > 100_000, "there is nothing to search"
-    store = read_secret("irt-s3", AIRFLOW_NAMESPACE) or {}
-    airflow = read_secret("airflow-secrets", AIRFLOW_NAMESPACE) or {}
-    canaries = {
-        "database password": str(psycopg.conninfo.conninfo_to_dict(answers_url())["password"]),
-        "metadata password": str(
-            psycopg.conninfo.conninfo_to_dict(airflow["connection"].replace("+psycopg2", ""))["password"]
-        ),
-        "secret key of S3": store["secret-key"],
-        "administrator's password": airflow["admin-password"],
-        "Fernet key": airflow["fernet-key"],
-    }
-    assert all(len(value) > 30 for value in canaries.values())
-    found = [(name, place.name) for name, value in canaries.items() for place in places if value in place.text]
+    found = [(name, place.name) for name, value in canaries().items() for place in places if value in place.text]
     assert found == []
 
 

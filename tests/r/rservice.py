@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,8 @@ import psutil
 from irt_analytics.demo.processes import HOST, free_port, tail
 
 TOKEN = "a-token-of-the-tests-only"
+#: The services that the day's branches ask.
+PACKAGES = {"glmm": "irtglmm", "forecast": "irtforecast", "brms": "irtbrms"}
 READY_SECONDS = 120.0
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -120,3 +122,16 @@ def errors_of(answer: httpx.Response) -> Mapping[str, str]:
     assert body["data"] is None
     assert body["errors"]
     return {error["code"]: error["detail"] for error in body["errors"]}
+
+
+@contextmanager
+def branch_services(library: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """Run the services of the day's branches, with their logs in `folder`; gives the jobs' settings of them."""
+    with ExitStack() as stack:
+        found: dict[str, str] = {}
+        for name, package in PACKAGES.items():
+            command = ["Rscript", "-e", f"{package}::serve()"]
+            log, models = folder / f"{name}.log", library.parent / "stan"
+            running = stack.enter_context(RService(command, library, log, STAN_MODELS=models, WORKERS=1))
+            found |= {f"r_{name}_url": running.url, f"r_{name}_token": TOKEN}
+        yield found

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from tests.integration import logs
 from tests.integration.chain import CHAIN, COHORT, NEXT_DAY, TABLES_OF_R, contents, offences, run
-from tests.r.rservice import TOKEN, RService
+from tests.r.rservice import PACKAGES, branch_services
 
 from irt_analytics import db
 from irt_analytics.settings import Settings
@@ -27,7 +26,6 @@ BRANCHES = {
     "forecast_prophet": "forecast",
     "fit_bayesian_growth": "brms",
 }
-PACKAGES = {"glmm": "irtglmm", "forecast": "irtforecast", "brms": "irtbrms"}
 #: Long enough a past for a forecast, and items enough that learners still meet new ones at its end.
 WITH_PAST = replace(COHORT, learners=200, items=240, weeks=26)
 
@@ -36,19 +34,6 @@ WITH_PAST = replace(COHORT, learners=200, items=240, weeks=26)
 def library(require_r: Callable[[str], Path]) -> Path:
     (found,) = {require_r(name) for name in PACKAGES}
     return found
-
-
-@contextmanager
-def services(library: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Run the services; gives the jobs' settings of them."""
-    with ExitStack() as stack:
-        found: dict[str, str] = {}
-        for name, package in PACKAGES.items():
-            command = ["Rscript", "-e", f"{package}::serve()"]
-            log, models = folder / f"{name}.log", library.parent / "stan"
-            running = stack.enter_context(RService(command, library, log, STAN_MODELS=models, WORKERS=1))
-            found |= {f"r_{name}_url": running.url, f"r_{name}_token": TOKEN}
-        yield found
 
 
 def with_services(settings: Settings, found: dict[str, str]) -> Settings:
@@ -76,7 +61,7 @@ def test_branches_at_once_and_again_give_the_day_s_numbers(settings: Settings, l
         connection.commit()
     for job in CHAIN[: CHAIN.index("compute_daily_kpis") + 1]:
         assert run(settings, job, NEXT_DAY) == 0, job
-    with services(library, tmp_path) as found:
+    with branch_services(library, tmp_path) as found:
         at_once = {job: start(settings, found, job, tmp_path / f"{job}.log") for job in BRANCHES}
         ends = {job: process.wait(timeout=600) for job, process in at_once.items()}
     said = "\n".join((tmp_path / f"{job}.log").read_text() for job in BRANCHES)
@@ -89,7 +74,7 @@ def test_branches_at_once_and_again_give_the_day_s_numbers(settings: Settings, l
         assert all(both.fetchone() or ()), "every branch's columns stand beside the KPIs"
     # Services that know nothing of the first run, the branches one after another in another order, and params that are
     # about other jobs.
-    with services(library, tmp_path) as found:
+    with branch_services(library, tmp_path) as found:
         for job in reversed(BRANCHES):
             assert logs.run(with_services(settings, found), job, NEXT_DAY, report_lang="ko", shards=4) == 0, job
     assert contents(settings) == first
