@@ -1,4 +1,4 @@
-"""Whether items and learners of a published calibration behave as its model says."""
+"""Whether items and learners of a calibration behave as its model says."""
 
 from __future__ import annotations
 

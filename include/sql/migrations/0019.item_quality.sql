@@ -33,7 +33,7 @@ create table mirt_quality_meta (
     constraint mirt_quality_meta_shift_reason check ((n_items_compared = 0) = (shift_reason is not null))
 );
 
-comment on table mirt_quality_meta is 'One row a published calibration: how many items, pairs of items and learners depart from its model.';
+comment on table mirt_quality_meta is 'One row a calibration: how many items, pairs of items and learners depart from its model.';
 comment on column mirt_quality_meta.tenant_id is 'Whose items they are.';
 comment on column mirt_quality_meta.run_id is 'Calibration.';
 comment on column mirt_quality_meta.n_items_tested is 'Items whose curve was tested.';
@@ -85,7 +85,7 @@ create table mirt_item_fit (
     constraint mirt_item_fit_shifted check (not shifted or abs(shift) >= 0.2)
 );
 
-comment on table mirt_item_fit is 'One row an item that a published calibration estimated: whether answers follow its curve, and stayed the same over the window.';
+comment on table mirt_item_fit is 'One row an item that a calibration estimated: whether answers follow its curve, and stayed the same over the window.';
 comment on column mirt_item_fit.tenant_id is 'Whose item it is.';
 comment on column mirt_item_fit.run_id is 'Calibration.';
 comment on column mirt_item_fit.item_id is 'Item.';
@@ -126,7 +126,7 @@ create table mirt_item_pair (
 
 create index mirt_item_pair_by_second on mirt_item_pair (tenant_id, run_id, item_2);
 
-comment on table mirt_item_pair is 'One row a pair of items whose answers go together more than ability explains, of a published calibration.';
+comment on table mirt_item_pair is 'One row a pair of items whose answers go together more than ability explains, of a calibration.';
 comment on column mirt_item_pair.tenant_id is 'Whose items they are.';
 comment on column mirt_item_pair.run_id is 'Calibration.';
 comment on column mirt_item_pair.item_1 is 'An item.';
