@@ -119,6 +119,8 @@ def _run_locked(
                 job.run(JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id))
             except (RefusedError, Skip) as ended:
                 if ended.keep_writes and not dry_run:
+                    # what is kept, and the row that says why, are there together or not at all
+                    run.close(**_end(ended), connection=connection)
                     connection.commit()
                 raise
             if sum(record.rows_read.values()) and not sum(record.rows_written.values()):
@@ -132,12 +134,12 @@ def _run_locked(
                 connection.commit()
     except Skip as skip:
         logger.warning("%s skipped: %s", job.name, skip)
-        run.close("skipped", 0, reason=str(skip))
+        run.close(**_end(skip))
     except Terminated:
         run.close_if_reachable("failed", Terminated.exit_code, error="terminated by SIGTERM")
         raise
     except PipelineError as error:
-        run.close_if_reachable("failed", error.exit_code, error=str(error))
+        run.close_if_reachable(**_end(error))
         raise
     except db.TEMPORARY as error:
         run.close_if_reachable("failed", TemporaryError.exit_code, error=str(error))
@@ -147,6 +149,13 @@ def _run_locked(
         run.close_if_reachable("failed", EXIT_DEFECT, error=f"{type(error).__name__}: {error}")
         return EXIT_DEFECT
     return 0
+
+
+def _end(reason: Skip | PipelineError) -> dict[str, Any]:
+    """What job_run says of a run that a skip or an error ended."""
+    if isinstance(reason, Skip):
+        return {"status": "skipped", "exit_code": 0, "reason": str(reason)}
+    return {"status": "failed", "exit_code": reason.exit_code, "error": str(reason)}
 
 
 class _Bookkeeping:
