@@ -164,6 +164,10 @@ class Witness:
             for process in psutil.process_iter(["cmdline"]):
                 self.commands.add(" ".join(process.info["cmdline"] or ()))
 
+    def job_pods(self) -> list[dict[str, Any]]:
+        """The pods that were jobs of the Dag; the clean-up's were there, too."""
+        return [pod for pod in self.pods.values() if "task_id" in pod["metadata"]["labels"]]
+
     def end(self) -> None:
         """Take what has happened so far, and look no further."""
         self._ended.set()

@@ -358,7 +358,7 @@ def test_two_triggers_of_a_day_give_the_day_twice(day: Run) -> None:  # noqa: AR
 def test_what_a_lost_worker_left_behind_is_cleaned_up(day: Run, witness: Witness) -> None:  # noqa: ARG001
     """Pods that have ended go by the clean-up's next turn; those at work stay."""
     for name, script in (("left-behind", "exit 1"), ("at-work", "exec sleep 600")):
-        kubectl("apply", "-f", "-", stdin=json.dumps(like(next(iter(witness.pods.values())), name, script)))
+        kubectl("apply", "-f", "-", stdin=json.dumps(like(witness.job_pods()[0], name, script)))
     await_true("one has ended", lambda: {"Failed", "Running"} == {pod["status"]["phase"] for pod in job_pods()})
     here = ("-n", JOBS_NAMESPACE)
     kubectl("create", "job", "clean-up-now", "--from=cronjob/irt-jobs-cleanup", *here)

@@ -51,7 +51,7 @@ def test_no_branch_was_skipped(day: Run) -> None:  # noqa: ARG001
 
 
 def test_each_job_was_one_pod(day: Run, witness: Witness) -> None:  # noqa: ARG001
-    jobs = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in witness.pods.values())
+    jobs = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in witness.job_pods())
     assert jobs == sorted(JOBS)
 
 
