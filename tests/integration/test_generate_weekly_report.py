@@ -716,7 +716,7 @@ def test_a_dry_run_writes_no_file(
     """A rehearsal would replace the report that people read."""
     assert make(cohorts("registered", learners=12, items=8, weeks=4), tmp_path, dry_run=True) == 0
     assert not list(tmp_path.iterdir())
-    assert '"report_artifacts": 5' in capsys.readouterr().out
+    assert '"report_artifacts": 6' in capsys.readouterr().out
 
 
 def test_a_missing_store_is_a_setting_to_set(cohorts: Callable[..., str], caplog: pytest.LogCaptureFixture) -> None:
@@ -797,7 +797,7 @@ def test_s3_gets_the_same_files(cohorts: Callable[..., str], tmp_path: Path, s3:
     assert set(rows["url"]) == {
         f"s3://reports/{entry['Key']}" for entry in s3.list_objects_v2(Bucket="reports")["Contents"]
     }
-    assert len(rows) == 5
+    assert len(rows) == 6
 
 
 @pytest.mark.usefixtures("s3")
