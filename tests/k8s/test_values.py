@@ -12,6 +12,7 @@ from tests.airflow_home import ROOT
 from tests.charts import CHARTS, RELEASES, Object, pods_of, render
 
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, JOBS_NAMESPACE
+from irt_analytics.deploy.trial import uninstall
 
 NAMESPACES = ROOT / "helm-values" / "namespaces.yaml"
 pytestmark = pytest.mark.slow
@@ -27,6 +28,7 @@ def namespaces(running_cluster: None) -> Iterator[None]:  # noqa: ARG001
     if not CHARTS.exists():
         pytest.skip(f"there is no {CHARTS} with charts and definitions")
     config.load_kube_config()
+    uninstall()  # what other tests installed: what it has already could not become what is asked here
     api = client.CoreV1Api()
     known = {found.metadata.name for found in api.list_namespace().items}
     for file in (CHARTS / "crds", NAMESPACES):
