@@ -203,7 +203,8 @@ def test_a_connection_cut_mid_run_is_temporary(name: str, settings: Settings, da
     assert items(database_url) == FIRST_ROWS
     row = job_runs(database_url)[-1]
     assert (row["status"], row["exit_code"]) == ("failed", 75)
-    assert "terminating connection" in row["error"]
+    # where the client was writing, libpq has the end of the connection before it has read the reason
+    assert "terminating connection" in row["error"] or "server closed the connection" in row["error"]
 
 
 @pytest.mark.parametrize("name", ["slow", "slow_query", "slow_read", "slow_batches"])

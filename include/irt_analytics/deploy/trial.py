@@ -165,7 +165,8 @@ def uninstall() -> list[str]:
     """Remove the namespaces with all that is in them, and return their names."""
     names = [name for name in (JOBS_NAMESPACE, AIRFLOW_NAMESPACE) if find("namespace", name, "default")]
     for name in names:
-        kubectl("delete", "namespace", name, "--wait=true", "--timeout=300s")
+        # it may be going already, by another's hand
+        kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=300s")
     return names
 
 
