@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.bench import __main__ as bench
+from tests.bench import online
 from tests.bench.datasets import DATASETS, Dataset
 from tests.bench.engines import ENGINES, Engine, Unavailable
 from tests.bench.reference import largest_difference, log_likelihood
@@ -64,3 +65,11 @@ def test_a_peer_that_cannot_be_had_is_reported_with_its_reason(tmp_path: Path, m
     assert {"data", "engine", "version", "seconds", "peak_mb", "ratio"} <= own.keys()
     assert (tmp_path / "results.png").stat().st_size > 0
     assert "not measured: no such thing here" in result.output
+
+
+def test_the_cost_of_one_more_answer_is_told_for_both_models_and_all_lengths() -> None:
+    """docs/models.md cites this table."""
+    result = CliRunner().invoke(online.main, ["--learners", "1"])
+    assert result.exit_code == 0, result.output
+    told = [line.split()[:2] for line in result.output.splitlines()]
+    assert all([model, str(n)] in told for model in ("2PL", "3PL") for n in online.LENGTHS)

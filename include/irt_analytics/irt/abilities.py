@@ -80,7 +80,7 @@ def estimate_abilities(
                 run(kernels.maximum_a_posteriori, ranges, *data, several_modes, mean, sd, theta, se)
             elif n:
                 nodes = latent_nodes(mean, sd)
-                table = _table(parameters, nodes, run)
+                table = answer_curves(parameters, nodes, run)
                 run(kernels.posterior_moments, ranges, *data, table, nodes, mean, sd, theta, se)
     return pd.DataFrame({"student_id": responses.student_ids, "theta": theta, "se": se, "n_responses": n_known})
 
@@ -131,7 +131,8 @@ def latent_nodes(mean: Floats, sd: Floats) -> Floats:
     return np.linspace(lower, upper, n_nodes)
 
 
-def _table(parameters: ItemParameters, nodes: Floats, run: Workers) -> Floats:
+def answer_curves(parameters: ItemParameters, nodes: Floats, run: Workers) -> Floats:
+    """Rows 2j and 2j + 1: log Q and log P of item j at the nodes; zeros in the columns that pad them."""
     n_items = len(parameters.a)
     table = np.zeros((2 * n_items, pad(len(nodes))))
     ranges = split_evenly(np.arange(n_items + 1), run.threads)

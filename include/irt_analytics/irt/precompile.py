@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.irt import OnlineBank, Responses, calibrate, estimate_abilities
 from irt_analytics.irt.abilities import AbilityMethod
 from irt_analytics.irt.calibrate import Model
 from irt_analytics.irt.dif import differential_functioning
@@ -48,6 +48,7 @@ def precompile() -> None:
             fit = calibrate(responses, model=model, priors="weak", max_iterations=8)
         for method in get_args(AbilityMethod):
             estimate_abilities(responses, fit.items, method=method)
+        OnlineBank(fit.items).start()
         some = fit.items.head(20)
         curve_fit(responses, some)
         person_fit(responses, some)

@@ -258,6 +258,41 @@ def refine(
 
 
 @kernel
+def moments(
+    row: Floats,
+    bits: Integers,
+    lanes: Floats,
+    nodes: Floats,
+    mean: float,
+    sd: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+) -> tuple[float, float]:
+    """Posterior mean and sd of one learner, `row` being the log-posterior at the nodes; it becomes the weights.
+
+    A posterior narrower than the nodes' spacing is summed over a grid of its own.
+    """
+    normalise(row, bits, lanes)
+    m = variance = 0.0
+    for k in range(len(nodes)):
+        m += row[k] * nodes[k]
+    for k in range(len(nodes)):
+        variance += row[k] * (nodes[k] - m) ** 2
+    return refine(m, sqrt(variance), nodes[1] - nodes[0], mean, sd, answers, a, d, c, active)
+
+
+@kernel
+def log_prior(nodes: Floats, mean: float, sd: float, row: Floats) -> None:
+    """Log-density of N(mean, sd^2) at the nodes, up to a constant; nothing beyond them."""
+    row[:] = -inf
+    for k in range(len(nodes)):
+        row[k] = -0.5 * ((nodes[k] - mean) / sd) ** 2
+
+
+@kernel
 def posterior_moments(
     first: int,
     last: int,
@@ -274,22 +309,27 @@ def posterior_moments(
     theta: Floats,
     se: Floats,
 ) -> None:
-    """Posterior mean and sd under N(mean, sd^2) by a sum over the nodes.
-
-    A posterior narrower than their spacing is summed over a grid of its own.
-    """
+    """Posterior mean and sd under N(mean, sd^2) by a sum over the nodes."""
     row, bits, lanes = np.empty(table.shape[1]), np.empty(table.shape[1], dtype=np.int64), np.empty(LANES)
-    spacing = nodes[1] - nodes[0]
     for i in range(first, last):
         own = answers[indptr[i] : indptr[i + 1]]
-        row[:] = -inf
-        for k in range(len(nodes)):
-            row[k] = -0.5 * ((nodes[k] - mean[i]) / sd[i]) ** 2
+        log_prior(nodes, mean[i], sd[i], row)
         add_rows(table, own, row)
-        normalise(row, bits, lanes)
-        m = variance = 0.0
-        for k in range(len(nodes)):
-            m += row[k] * nodes[k]
-        for k in range(len(nodes)):
-            variance += row[k] * (nodes[k] - m) ** 2
-        theta[i], se[i] = refine(m, sqrt(variance), spacing, mean[i], sd[i], own, a, d, c, active)
+        theta[i], se[i] = moments(row, bits, lanes, nodes, mean[i], sd[i], own, a, d, c, active)
+
+
+@kernel
+def carried_moments(
+    log_posterior: Floats,
+    nodes: Floats,
+    mean: float,
+    sd: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+) -> tuple[float, float]:
+    """Posterior mean and sd of one learner, whose log-posterior at the nodes stays as it is."""
+    bits, lanes = np.empty(len(log_posterior), dtype=np.int64), np.empty(LANES)
+    return moments(log_posterior.copy(), bits, lanes, nodes, mean, sd, answers, a, d, c, active)
