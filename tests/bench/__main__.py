@@ -1,8 +1,13 @@
-"""`python -m tests.bench`: prints a table, writes .bench/results.json and .bench/results.png."""
+"""`python -m tests.bench`: prints the tables of docs/comparison.md, and writes them to .bench/speed.md.
+
+Beside them stand results.json, scaling.json and their plots. Peers and this engine take turns. For this engine's EM the
+least time is given that this machine's memory and arithmetic allow (`roofline`), measured before each data set's runs.
+"""
 
 import json
 import os
 import platform
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -11,16 +16,21 @@ from typing import Any
 import click
 import matplotlib as mpl
 from matplotlib import pyplot as plt
-from rich.console import Console
-from rich.table import Table
+from tests.bench import roofline, scaling
 from tests.bench.datasets import DATASETS, Dataset
 from tests.bench.engines import ENGINES, ROOT, Engine, Run, Settings, Unavailable, first_processors
 from tests.bench.reference import largest_difference, log_likelihood
 
 OURS = "native"
+SIZES = "100000,300000,1000000,3000000,10000000,30000000,50000000"
 CAPTION = (
     "2PL, {points} quadrature points, tolerance {tolerance:g}, {threads} threads, no standard errors; medians of "
     "{repeats} alternating runs, a process each, timed around the fit after loading and one unmeasured run"
+)
+
+LEGEND = (
+    "Ratio: seconds over irt-analytics'; processor s: of all threads; log-likelihood of the estimates by one and the "
+    "same function; Δa, Δd: largest difference of slopes and intercepts from irt-analytics"
 )
 
 
@@ -32,9 +42,18 @@ CAPTION = (
 @click.option("--points", default=61, show_default=True, help="Quadrature points of every engine.")
 @click.option("--tolerance", default=1e-4, show_default=True, help="Tolerance of every engine's EM.")
 @click.option("--scale", default=1.0, show_default=True, help="Factor on the number of learners.")
+@click.option("--sizes", default=SIZES, show_default=True, help="Answers at which this engine's growth is measured.")
 @click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
 def main(
-    datasets: str, engines: str, repeats: int, threads: int, points: int, tolerance: float, scale: float, folder: Path
+    datasets: str,
+    engines: str,
+    repeats: int,
+    threads: int,
+    points: int,
+    tolerance: float,
+    scale: float,
+    sizes: str,
+    folder: Path,
 ) -> None:
     """Compare this project's calibration with other packages on simulated data of known truth."""
     try:
@@ -44,21 +63,33 @@ def main(
     settings = Settings(points, tolerance, threads)
     selected, missing = _prepare([*dict.fromkeys([OURS, *engines.split(",")])])
     rows: list[dict[str, Any]] = []
-    for key in datasets.split(","):
+    for key in filter(None, datasets.split(",")):
         dataset = DATASETS[key].scaled(scale)
         click.echo(f"{dataset.name}: simulating or reading", err=True)
         data = dataset.write(folder / "data")
         # A dense matrix of the largest set alone would take 5 to 40 GB.
         able = {name: engine for name, engine in selected.items() if key != "c" or not engine.needs_dense}
         failed = dict(missing) if key != "c" else {}
+        machine = roofline.measure(threads)
         runs = _measure(able, failed, dataset, data, repeats, settings)
-        rows += _summarise(dataset, data, runs, failed, settings)
+        rows += _summarise(dataset, data, runs, failed, settings, machine)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     caption = CAPTION.format(**asdict(settings), repeats=repeats)
-    _print(rows, caption)
-    _draw(rows, caption, folder / "results.png")
-    click.echo(f"{folder / 'results.json'} and results.png written")
+    parts = []
+    if rows:
+        (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        _draw(rows, caption, folder / "results.png")
+        parts += [f"{caption}. {LEGEND}.", _comparison(rows), _roofline(rows)]
+    answers = [int(size) for size in filter(None, sizes.split(","))]
+    if answers:
+        growth = scaling.measure(answers, folder / "data", settings, repeats)
+        (folder / "scaling.json").write_text(json.dumps(growth, indent=1) + "\n")
+        scaling.draw(growth, caption, folder / "scaling.png")
+        parts.append(_growth(growth))
+    parts.append(f"{_processor()}, {threads} of {os.cpu_count()} processors; load {os.getloadavg()[2]:.1f} at the end.")
+    page = "\n\n".join(parts)
+    (folder / "speed.md").write_text(page + "\n")
+    click.echo(page)
 
 
 def _prepare(names: list[str]) -> tuple[dict[str, Engine], dict[str, str]]:
@@ -110,6 +141,7 @@ def _summarise(
     runs: dict[str, list[Run]],
     failed: dict[str, str],
     settings: Settings,
+    machine: roofline.Machine,
 ) -> list[dict[str, Any]]:
     """A record for every engine; ratios and differences are to this project's engine."""
     if OURS in failed:
@@ -117,6 +149,7 @@ def _summarise(
     ours = runs[OURS]
     base = median(run.figures["seconds"] for run in ours)
     records = []
+    least = roofline.least(machine, ours[-1].figures["stages"], dataset.n_items)
     for name, done in runs.items():
         figures = done[-1].figures
         seconds = [run.figures["seconds"] for run in done]
@@ -138,6 +171,7 @@ def _summarise(
                 "log_likelihood": log_likelihood(data, done[-1].items, settings.points),
                 "max_difference_a": difference_a,
                 "max_difference_d": difference_d,
+                **({"least": asdict(least), "machine_can": asdict(machine)} if name == OURS else {}),
                 "responses": dataset.n_responses,
                 **asdict(settings),
                 "machine": f"{_processor()}, load {os.getloadavg()[0]:.1f}",
@@ -159,32 +193,77 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _print(rows: list[dict[str, Any]], caption: str) -> None:
-    time_and_memory = ["seconds", "ratio", "cpu s", "peak MB"]
-    columns = ["data", "engine", "version", *time_and_memory, "iterations", "log-likelihood", "|a|", "|d|"]
-    legend = (
-        "ratio: seconds over irt-analytics'; cpu s: of all threads; log-likelihood of the estimates by one and the "
-        "same function; |a|, |d|: largest difference from irt-analytics"
-    )
-    table = Table(*columns, caption=f"{caption}. {legend}")
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _comparison(rows: list[dict[str, Any]]) -> str:
+    head = "data", "engine", "version", "s", "ratio", "processor s", "MiB", "iterations", "log-likelihood", "Δa", "Δd"
+    lines: list[Sequence[str]] = []
     for row in rows:
         if row["seconds"] is None:
-            table.add_row(row["data"], row["engine"], "", f"not measured: {row['reason']}")
+            lines.append([row["data"], row["engine"], "", f"not measured: {row['reason']}", *[""] * (len(head) - 4)])
             continue
-        table.add_row(
-            row["data"],
-            row["engine"],
-            row["version"],
-            f"{row['seconds']:.3f}",
-            f"{row['ratio']:.1f}",
-            f"{row['cpu_seconds']:.2f}",
-            f"{row['peak_mb']:,.0f}",
-            f"{row['iterations']}" + ("" if row["converged"] else " (not converged)"),
-            f"{row['log_likelihood']:,.2f}",
-            f"{row['max_difference_a']:.4f}",
-            f"{row['max_difference_d']:.4f}",
+        lines.append(
+            [
+                row["data"],
+                row["engine"],
+                row["version"],
+                f"{row['seconds']:.3f}",
+                f"{row['ratio']:.1f}",
+                f"{row['cpu_seconds']:.2f}",
+                f"{row['peak_mb']:,.0f}",
+                f"{row['iterations']}" + ("" if row["converged"] else " (not converged)"),
+                f"{row['log_likelihood']:,.2f}",
+                f"{row['max_difference_a']:.4f}",
+                f"{row['max_difference_d']:.4f}",
+            ]
         )
-    Console(width=160).print(table)
+    return _table(head, lines)
+
+
+def _roofline(rows: list[dict[str, Any]]) -> str:
+    """This engine's EM beside the least time that the machine allows."""
+    own = [row for row in rows if "least" in row]
+    lines = [
+        (
+            row["data"],
+            f"{row['em_seconds']:.3f}",
+            f"{row['least']['memory']:.3f}",
+            f"{row['least']['arithmetic']:.3f}",
+            f"{row['least']['together']:.3f}",
+            f"{row['em_seconds'] / row['least']['together']:.1f}",
+        )
+        for row in own
+    ]
+    head = "data", "EM s", "least s for memory", "for arithmetic", "for both", "EM / least"
+    can = "; ".join(f"{row['data']}: {roofline.Machine(**row['machine_can'])}" for row in own)
+    return f"{_table(head, lines)}\n\nMeasured before the runs: {can}."
+
+
+def _growth(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (
+            f"{row['answers']:,}",
+            f"{row['learners']:,}",
+            f"{row['items']:,}",
+            f"{row['seconds']:.3f}",
+            f"{row['em_seconds']:.3f}",
+            f"{row['prepare_seconds']:.3f}",
+            f"{row['iterations']:.0f}" + ("" if row["converged"] else " (not converged)"),
+            f"{row['peak_mb']:,.0f}",
+        )
+        for row in rows
+    ]
+    head = "answers", "learners", "items", "s", "of which EM", "sparse arrays before it, s", "iterations", "MiB"
+    if len(rows) < 2:
+        return _table(head, lines)
+    base, each = scaling.memory(rows)
+    return (
+        f"{_table(head, lines)}\n\nSlope of log seconds on log answers: {scaling.exponent(rows, 'seconds'):.2f}. "
+        f"Memory: {base:,.0f} MiB and {each:.1f} bytes an answer."
+    )
 
 
 def _draw(rows: list[dict[str, Any]], caption: str, path: Path) -> None:

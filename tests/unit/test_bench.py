@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.bench import __main__ as bench
-from tests.bench import online
+from tests.bench import online, roofline, scaling
 from tests.bench.datasets import DATASETS, Dataset
 from tests.bench.engines import ENGINES, Engine, Unavailable
 from tests.bench.reference import largest_difference, log_likelihood
@@ -53,7 +53,18 @@ def test_a_peer_that_cannot_be_had_is_reported_with_its_reason(tmp_path: Path, m
     monkeypatch.setitem(ENGINES, "absent", Engine("absent", refuse, ("false",)))
     monkeypatch.setitem(ENGINES, "broken", Engine("broken", lambda: None, ("sh", "-c", "echo out of luck >&2; exit 3")))
 
-    arguments = ["--data", "a", "--engines", "absent,broken", "--repeats", "1", "--threads", "1"]
+    arguments = [
+        "--data",
+        "a",
+        "--engines",
+        "absent,broken",
+        "--repeats",
+        "1",
+        "--threads",
+        "1",
+        "--sizes",
+        "3600,7200",
+    ]
     result = CliRunner().invoke(bench.main, [*arguments, "--folder", str(tmp_path)])
 
     assert result.exit_code == 0, result.output
@@ -65,6 +76,39 @@ def test_a_peer_that_cannot_be_had_is_reported_with_its_reason(tmp_path: Path, m
     assert {"data", "engine", "version", "seconds", "peak_mb", "ratio"} <= own.keys()
     assert (tmp_path / "results.png").stat().st_size > 0
     assert "not measured: no such thing here" in result.output
+    least = own["least"]
+    assert max(least["memory"], least["arithmetic"]) <= least["together"] < own["em_seconds"] < own["seconds"]
+    growth = json.loads((tmp_path / "scaling.json").read_text())
+    assert [(row["answers"], row["learners"], row["converged"]) for row in growth] == [
+        (3600, 300, True),
+        (7200, 600, True),
+    ]
+    assert (tmp_path / "speed.md").read_text() == result.stdout
+
+
+def test_the_least_time_is_that_of_the_counted_work() -> None:
+    """Held against a wrong roof, a slow engine would look fast."""
+    machine = roofline.Machine(bandwidth=1e3, operations=1e4, exponentials=1e2)
+    stages = [
+        {"nodes": 10, "answers": 200, "learners": 20, "steps": 3, "seconds": 1.0},
+        {"nodes": 1, "answers": 200, "learners": 20, "steps": 1, "seconds": 1.0},
+    ]
+    # 800 + 160 + 32 x nodes bytes; (400 + 80 + 40) x nodes operations; (20 + 6) x nodes exponentials.
+    least = roofline.least(machine, stages, n_items=1)
+    assert least.memory == pytest.approx(3 * 1.28 + 0.992)
+    assert least.arithmetic == pytest.approx(3 * (0.52 + 2.6) + 0.052 + 0.26)
+    assert least.together == pytest.approx(3 * (0.52 + 2.6) + 0.992), "the first stage computes, the second one reads"
+
+
+def test_growth_in_proportion_has_the_slope_one() -> None:
+    """A quadratic engine would pass for a linear one."""
+    rows = [
+        {"answers": n, "seconds": n / 1e6, "squared": n**2 / 1e9, "peak_mb": 300 + 8 * n / 2**20}
+        for n in (1e5, 1e6, 1e7)
+    ]
+    assert scaling.exponent(rows, "seconds") == pytest.approx(1.0)
+    assert scaling.exponent(rows, "squared") == pytest.approx(2.0)
+    assert scaling.memory(rows) == pytest.approx((300.0, 8.0))
 
 
 def test_the_cost_of_one_more_answer_is_told_for_both_models_and_all_lengths() -> None:
