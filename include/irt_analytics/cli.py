@@ -33,6 +33,7 @@ TOOLS = {
     "publish": ("irt_analytics.jobs._by_hand:publish_command", "Publish a calibration that the daily job refused."),
     "rollback": ("irt_analytics.jobs._by_hand:rollback_command", "Withdraw a published calibration."),
     "diff": ("irt_analytics.jobs._by_hand:diff_command", "Compare two calibrations, and what the thresholds say."),
+    "ability": ("irt_analytics.jobs._online", "Update the ability of one learner by answers newer than the log."),
     "load": ("irt_analytics.ingest", "Load an answer log (CSV, CSV.gz, Parquet) into attempt_log."),
     "verify": ("irt_analytics.verify", "Check what a run wrote: ranges, references, sums that must agree."),
     "parity": ("irt_analytics.jobs._parity", "Compare the native calibration with R mirt's on a day's answers."),

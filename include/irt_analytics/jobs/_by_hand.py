@@ -143,7 +143,7 @@ def compare(settings: Settings, tenant: str, run_id: str, other: str | None, par
     Raises:
         ConfigurationError: there is no such calibration, or its items are not kept.
     """
-    with _reading(settings) as connection:
+    with reading(settings) as connection:
         runs = _runs(connection, tenant)
         run = _find(runs, run_id, tenant)
         if other is None:
@@ -164,7 +164,7 @@ def compare(settings: Settings, tenant: str, run_id: str, other: str | None, par
 @contextmanager
 def _deciding(settings: Settings, tenant: str, dry_run: bool) -> Iterator[psycopg.Connection[Any]]:
     """A transaction, committed at the end, while no calibration of the tenant runs."""
-    with _reading(settings) as connection:
+    with reading(settings) as connection:
         lock = db.connect(settings, autocommit=True)
         with lock, locked(lock, mirt_calibrate.JOB, tenant, date.min):
             yield connection
@@ -176,7 +176,7 @@ def _deciding(settings: Settings, tenant: str, dry_run: bool) -> Iterator[psycop
 
 
 @contextmanager
-def _reading(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+def reading(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
     try:
         with db.connect(settings) as connection:
             yield connection
