@@ -2,7 +2,10 @@
 
 Each job is a process, as in a pod, on a simulated log in an embedded PostgreSQL; what R does is asked of the services
 of .demo/r (`make r-services` or `make demo` installs them), and without them those jobs end as skips. The first day
-reconstructs the weeks before it, the second is what a night costs.
+reconstructs the weeks before it, the second is what a night costs. For large logs, choose jobs and days:
+
+    --answers 60000000 --jobs mirt_calibrate --days 1 --window-days 200
+    --answers 10000000 --jobs mirt_calibrate,features_backfill,compute_daily_kpis --without-r
 """
 
 import json
@@ -49,33 +52,50 @@ class Cost:
     database_cpu: float
     r_cpu: float
     own_memory: float
+    database_memory: float
     r_memory: float
 
 
 @click.command()
 @click.option("--answers", default=100_000, show_default=True, help="Answers of the simulated log, about.")
+@click.option("--jobs", default=",".join(JOBS), help="Jobs to run and to measure, in this order.  [default: all]")
+@click.option(
+    "--days", default=2, show_default=True, type=click.IntRange(1, 2), help="The first day, or the second, too."
+)
+@click.option("--window-days", default=30, show_default=True, help="Days of first attempts that a calibration reads.")
 @click.option("--with-r/--without-r", default=True, help="Ask the R services, or let their jobs skip.")
 @click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
-def main(answers: int, with_r: bool, folder: Path) -> None:
-    """Run two days of jobs on a simulated log and say what each job needed."""
+def main(answers: int, jobs: str, days: int, window_days: int, with_r: bool, folder: Path) -> None:
+    """Run days of jobs on a simulated log and say what each job needed."""
+    chosen = jobs.split(",")
+    unknown = sorted(set(chosen) - set(JOBS))
+    if unknown:
+        raise click.UsageError(f"unknown job {', '.join(unknown)}; expected some of {', '.join(JOBS)}")
     folder.mkdir(parents=True, exist_ok=True)
     with _database() as (url, postmaster), _services(folder, with_r) as (settings, services):
         environment = {**os.environ, **settings, "DATABASE_URL": url, "REPORT_STORE_URL": (folder / "reports").as_uri()}
-        first, second = LAST_DAY - timedelta(days=1), LAST_DAY
-        _run(_job("prepare_schema", first), environment)
+        dates = [LAST_DAY - timedelta(days=1), LAST_DAY][:days]
+        _run(_job("prepare_schema", dates[0]), environment)
+        began = time.perf_counter()
         learners = _simulate(answers, url, environment)
+        click.echo(f"simulated in {time.perf_counter() - began:.0f} s", err=True)
         costs = []
-        for day in (first, second):
-            for job in JOBS:
-                costs.append(measure(job, day, environment, postmaster, services))
+        for day in dates:
+            for job in chosen:
+                window = () if job == "prepare_schema" else ("--irt-window-days", str(window_days))
+                costs.append(measure(job, day, environment, postmaster, services, window))
                 click.echo(_row(costs[-1]), err=True)
         with psycopg.connect(url) as connection:
             (stored,) = _one(connection, "select count(*) from attempt_log where tenant_id = 'default'")
             (size,) = _one(connection, "select pg_database_size(current_database())")
             (log_size,) = _one(connection, "select pg_total_relation_size('attempt_log')")
+            (calibrated,) = _one(
+                connection, "select coalesce(max(n_responses), 0) from mirt_fit_meta where tenant_id = 'default'"
+            )
     result = {
         "answers": stored,
         "learners": learners,
+        "calibrated": calibrated,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "database_mb": round(size / MEBI),
         "log_mb": round(log_size / MEBI),
@@ -83,18 +103,20 @@ def main(answers: int, with_r: bool, folder: Path) -> None:
     }
     (folder / "jobs.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     click.echo(
-        f"{stored:,} answers of {learners:,} learners, {result['machine']}; database {result['database_mb']:,} MiB, "
+        f"{stored:,} answers of {learners:,} learners, at most {calibrated:,} of them calibrated a day, "
+        f"{result['machine']}; database {result['database_mb']:,} MiB, "
         f"{result['log_mb']:,} of them the log\n"
     )
     click.echo(
-        "| day | job | s | processor s: job, database, R | MiB: job, R | ended |\n| --- | --- | --- | --- | --- | --- |"
+        "| day | job | s | processor s: job, database, R | MiB: job, database, R | ended |\n"
+        "| --- | --- | --- | --- | --- | --- |"
     )
     click.echo("\n".join(map(_row, costs)))
 
 
 def _row(cost: Cost) -> str:
     cpu = f"{cost.own_cpu:.1f}, {cost.database_cpu:.1f}, {cost.r_cpu:.1f}"
-    memory = f"{cost.own_memory:.0f}, {cost.r_memory:.0f}"
+    memory = f"{cost.own_memory:.0f}, {cost.database_memory:.0f}, {cost.r_memory:.0f}"
     return f"| {cost.day} | `{cost.job}` | {cost.seconds:.1f} | {cpu} | {memory} | {cost.ended} |"
 
 
@@ -155,7 +177,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def measure(
-    job: str, day: date, environment: Mapping[str, str], postmaster: psutil.Process, services: Sequence[psutil.Process]
+    job: str,
+    day: date,
+    environment: Mapping[str, str],
+    postmaster: psutil.Process,
+    services: Sequence[psutil.Process],
+    arguments: Sequence[str] = (),
 ) -> Cost:
     """Run a job of a day to its end and return what it needed.
 
@@ -165,16 +192,18 @@ def measure(
         environment: its settings.
         postmaster: the database server's first process, whose children's time counts once they have ended.
         services: the R services; their fits are children.
+        arguments: more of its command line.
     """
     database, r = _spent([postmaster]), _spent(services)
     began = time.perf_counter()
-    child = subprocess.Popen(_job(job, day), env=environment, stdout=sys.stderr)
-    r_memory = 0
+    child = subprocess.Popen([*_job(job, day), *arguments], env=environment, stdout=sys.stderr)
+    r_memory = database_memory = 0
     while True:
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             break
         r_memory = max(r_memory, _largest(services))
+        database_memory = max(database_memory, _together(postmaster))
         time.sleep(0.1)
     seconds = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -189,6 +218,7 @@ def measure(
         database_cpu=_spent([postmaster]) - database,
         r_cpu=_spent(services) - r,
         own_memory=usage.ru_maxrss / 1024,
+        database_memory=database_memory / MEBI,
         r_memory=r_memory / MEBI,
     )
 
@@ -206,6 +236,15 @@ def _largest(processes: Sequence[psutil.Process]) -> int:
             with suppress(psutil.NoSuchProcess):
                 sizes.append(one.memory_info().rss)
     return max(sizes)
+
+
+def _together(process: psutil.Process) -> int:
+    """Bytes of memory of a process and its children, what they share counted once."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += one.memory_full_info().pss
+    return total
 
 
 def _one(connection: psycopg.Connection[Any], statement: str) -> Any:

@@ -30,7 +30,7 @@ from numba import njit
 from irt_analytics.irt._kernels.posterior import exp_row
 
 #: Runs of a kernel, of which the fastest counts.
-ATTEMPTS = 10
+ATTEMPTS = 20
 #: Numbers that a thread reads: 128 MiB, more than caches hold.
 READ = 2**24
 #: Numbers that a thread keeps in its first cache, and operations on each before the next.
@@ -82,7 +82,7 @@ def measure(threads: int) -> Machine:
                 seconds.append(time.perf_counter() - began)
             return threads * work / min(seconds[1:])
 
-        rounds = 2_000
+        rounds = 10_000
         return Machine(
             bandwidth=rate(_read, 8 * READ, lambda: (np.ones(READ, dtype=np.int64),)),
             operations=rate(_multiply_add, rounds * KEPT * CHAIN, lambda: (np.linspace(0.0, 1.0, KEPT), rounds)),

@@ -21,6 +21,7 @@ def test_a_job_s_cost_is_its_own_and_the_database_s(empty_database_url: str) -> 
     assert cost.own_memory == pytest.approx(known, rel=0.05), "not what the kernel told the job itself"
     assert 0 < cost.own_cpu <= cost.seconds * 2
     assert cost.database_cpu > 0
+    assert cost.database_memory > 0
 
 
 def test_a_job_that_fails_is_named_with_its_exit_code(database_url: str) -> None:
