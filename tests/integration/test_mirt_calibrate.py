@@ -428,15 +428,17 @@ def test_anchors_are_those_tagged_where_there_are_some(settings: Settings) -> No
 
 def test_anchors_that_moved_are_left_out_and_begin_anew(settings: Settings) -> None:
     """Three leaked items would make every learner look better; and once corrected they must not be called again."""
-    days, leaked = [DAY, DAY + timedelta(days=30), DAY + timedelta(days=31)], ["i002", "i007", "i011"]
+    days, leaked = [DAY + timedelta(days=later) for later in (0, 30, 31, 60)], ["i002", "i007", "i011"]
     write_log(settings, simulate_log(learners=700, items=20, last_day=days[0]))
-    later = simulate_log(learners=700, items=20, last_day=days[1], seed=4)
     truth, rng = np.random.default_rng(1), np.random.default_rng(5)
     a, b = np.exp(truth.normal(0.0, 0.3, 20)), truth.normal(0.0, 1.0, 20)
     b[[int(item[1:]) for item in leaked]] -= 1.5
-    student, item = (later[name].str[1:].astype(int).to_numpy() for name in ("student_id", "item_id"))
-    later["correct"] = rng.random(len(later)) < 1 / (1 + np.exp(-a[item] * (rng.normal(size=700)[student] - b[item])))
-    write_log(settings, later.assign(student_id="later-" + later["student_id"]))
+    for month, seed in ((days[1], 4), (days[3], 6)):
+        later = simulate_log(learners=700, items=20, last_day=month, seed=seed)
+        student, item = (later[name].str[1:].astype(int).to_numpy() for name in ("student_id", "item_id"))
+        right = 1 / (1 + np.exp(-a[item] * (rng.normal(size=700)[student] - b[item])))
+        later["correct"] = rng.random(len(later)) < right
+        write_log(settings, later.assign(student_id=f"{month}-" + later["student_id"]))
     for day in days:
         assert run(settings, "mirt_calibrate", day) == 0
 
@@ -455,8 +457,13 @@ def test_anchors_that_moved_are_left_out_and_begin_anew(settings: Settings) -> N
     ]
     next_day = items_of(settings, days[2])
     assert not next_day["drifted"].any()
-    assert next_day["reference_as_of"].equals(items["reference_as_of"])
-    assert meta_of(settings, days[2])["model_spec"]["linking_constants"]["n_anchors_used"] == 20
+    constants = meta_of(settings, days[2])["model_spec"]["linking_constants"]
+    assert constants["n_anchors_used"] == 17, "in a window from before the leak they are no anchors"
+    assert constants["left_out"] == [{"reason": "drifted in the window", "count": 3, "examples": leaked}]
+    assert (next_day["reference_as_of"][leaked] == days[2]).all()
+    month_later = items_of(settings, days[3])
+    assert not month_later["drifted"].any()
+    assert meta_of(settings, days[3])["model_spec"]["linking_constants"]["n_anchors_used"] == 20
 
 
 def test_every_day_links_to_what_was_first_published(settings: Settings) -> None:

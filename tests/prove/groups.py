@@ -49,7 +49,7 @@ def measure(seed: int, *, groups: bool, known_sd: float = 0.0) -> dict[str, Any]
     items = with_covariances(reference.items, reference.error_blocks)
     with_new = cohort.covariance_with(shown, 0.0, 1.0, of_first.moments, line_of_moments(0.0, 1.0))
     scale = replace(Scale.of(items, of_first.line, in_items=True), with_new=with_new)
-    anchors = items.assign(run=FIRST, shared=0.0, shared_of_new=0.0, status="estimated")
+    anchors = items.assign(run=FIRST, topic_id="t", shared=0.0, shared_of_new=0.0, status="estimated")
     linked = link_to_published(fit, cohort, References(anchors, {FIRST: scale}), pd.Series([], dtype=str), PARAMS)
     assert linked.link is not None
     found = linked.items

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from irt_analytics import __version__, code_version, db
 from irt_analytics.errors import ConfigurationError, RefusedError
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
+from irt_analytics.irt.anchor_choice import AnchorChoice, choose_anchors
 from irt_analytics.irt.anchors import Cohort, Scale, line_of_moments, link_anchors, on_reference, with_covariances
 from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
@@ -28,6 +29,7 @@ from irt_analytics.jobs._publishing import State, objections
 from irt_analytics.jobs._strata import Strata, describe, on_published_scale, stratify
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
+from irt_analytics.report.bank import LEVEL, MISFIT, OFF_CURVE
 from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
@@ -70,6 +72,8 @@ BANK_COLUMNS = [
     "drift_p_value",
     "drifted",
 ]
+#: What an anchor is judged by: how answers fit it, in this calibration and in the one published last, and its drift.
+JUDGED = ("infit", "outfit", "fit_p", "rmsd", "drifted_on")
 
 Fitted = Calibration | MirtCalibration
 
@@ -107,8 +111,9 @@ class References:
     """What later calibrations link to: the parameters of every item that were published first.
 
     Attributes:
-        items: item_id, a, b, c, their errors, n_responses, status, run (day of the calibration that they are of) and
-            shared, shared_of_new: shares of their answers, and of the new ones, that both calibrations rest on.
+        items: item_id, topic_id, a, b, c, their errors, n_responses, status, run (day of the calibration that they are
+            of), shared, shared_of_new: shares of their answers, and of the new ones, that both calibrations rest on;
+            and `JUDGED`, where anchors are judged.
         scales: what is common to the items of a run.
     """
 
@@ -122,11 +127,11 @@ class FixedAnchors:
 
     Attributes:
         items: item_id, a, b, c.
-        pool: what they have in common, in words.
+        said: how they were chosen.
     """
 
     items: pd.DataFrame
-    pool: str
+    said: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +143,8 @@ class Linked:
         latent_mean: mean of theta over the learners calibrated.
         latent_sd: their sd.
         link: the line that took them there; None where this calibration sets the scale.
-        pool: the items among which anchors were looked for, in words.
+        choice: pool (the items among which anchors were looked for, in words) and, where there were some, which were
+            left out.
         drift: item_id, statistic, p, drifted of every anchor.
         errors: what the errors of its items share, on that scale.
     """
@@ -147,7 +153,7 @@ class Linked:
     latent_mean: float
     latent_sd: float
     link: Link | None
-    pool: str
+    choice: dict[str, Any]
     drift: pd.DataFrame
     errors: Scale
 
@@ -155,8 +161,8 @@ class Linked:
         """A, B, their errors and the anchors behind them."""
         if self.link is None:
             constants: dict[str, object] = {"A": 1.0, "B": 0.0, "se_A": 0.0, "se_B": 0.0, "method": "none"}
-            return constants | {"n_anchors_used": 0, "dropped": {}, "pool": self.pool}
-        return self.link.linking_constants() | {"pool": self.pool}
+            return constants | {"n_anchors_used": 0, "dropped": {}} | self.choice
+        return self.link.linking_constants() | self.choice
 
 
 def run(context: JobContext) -> None:
@@ -188,8 +194,11 @@ def run(context: JobContext) -> None:
         fit = calibrate_by_mirt(evidence.items, params, context.settings, unit=native.weak_unit)
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
-    references = _read(context, "calibration/references", day=context.as_of - timedelta(days=1))
-    bank_before = reference.merge(references[["item_id", "status", "run"]], on="item_id", suffixes=("", "_reference"))
+    yesterday = context.as_of - timedelta(days=1)
+    references = _read(context, "calibration/references", day=yesterday, window_start=window.start)
+    bank_before = reference.merge(
+        references[["item_id", "status", "run", "drifted_on"]], on="item_id", suffixes=("", "_reference")
+    )
     if by_documents and documented is not None:
         bank_before = references = documented
     meta = _describe_fit(context, window, evidence, fit, reference, references, tagged, strata)
@@ -204,6 +213,7 @@ def run(context: JobContext) -> None:
     try:
         known = References(references, {context.as_of: Scale.exact()}) if by_documents else None
         known = known or _with_shares(context, window, fit, cohort, references)
+        known = replace(known, items=known.items.merge(statistics, on="item_id", how="left"))
         if fixed is not None:
             linked = keep_scale(native, fixed, cohort, known.scales)
         else:
@@ -530,7 +540,7 @@ def documented_bank(
     if not usable or (params.model == "Rasch" and (stated["a"] != 1.0).any()):
         return None
     errors = dict.fromkeys(["se_a", "se_b", "se_c", "cov_ab", "cov_ac", "cov_bc"], np.nan)
-    unknown = dict.fromkeys(["p_value", "infit", "outfit", "median_time_ms"], np.nan)
+    unknown = dict.fromkeys(["p_value", "median_time_ms", "fit_p", "rmsd", "drifted_on"], np.nan)
     return stated.assign(
         **errors,
         **unknown,
@@ -581,33 +591,26 @@ def _with_shares(
     return References(items, scales)
 
 
-def choose_anchors(
-    items: pd.DataFrame, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams
-) -> tuple[str, pd.Series[str]]:
-    """The items that carry the scale, and what they have in common, in words.
+def _choose(items: pd.DataFrame, reference: pd.DataFrame, tagged: pd.Series[str], params: RunParams) -> AnchorChoice:
+    """The items that carry the scale.
 
     Args:
         items: item_id and n_responses of what is calibrated.
-        reference: the same of what is published, or documented.
+        reference: the same of what is published, or documented, with b, topic_id and, where they are judged, `JUDGED`.
         tagged: ids of the items tagged as anchors.
         params: the numbers that are asked for.
     """
-    common = items[["item_id", "n_responses"]].merge(
-        reference[["item_id", "n_responses"]], on="item_id", suffixes=("", "_reference")
-    )
-    least = common[["n_responses", "n_responses_reference"]].min(axis=1)
-    pools = {
-        "tagged as anchors": common["item_id"].isin(tagged),
-        f"in common with {params.item_minimum} first attempts": least >= params.item_minimum,
-        "in common": least > 0,
-        "with documented parameters": common["n_responses"] > 0,
-    }
-    if (reference["n_responses"] > 0).any():
-        del pools["with documented parameters"]
-    pool, chosen = next(
-        ((name, which) for name, which in pools.items() if which.sum() >= params.min_anchors), ("in common", least > 0)
-    )
-    return pool, common.loc[chosen, "item_id"]
+    judged = set(JUDGED) <= set(reference)
+    reference = reference[["item_id", "b", "topic_id", "n_responses", *(JUDGED if judged else ())]]
+    common = items[["item_id", "n_responses"]].merge(reference, on="item_id", suffixes=("", "_reference"))
+    common["tagged"] = common["item_id"].isin(tagged)
+    if judged:
+        worst = common[["infit", "outfit"]].max(axis=1).fillna(1.0)
+        off_curve = (common["fit_p"] < LEVEL) & (common["rmsd"] >= OFF_CURVE)
+        common["misfits"] = off_curve | (worst > MISFIT)
+        common["misfit"] = worst + off_curve
+        common["drifted"] = common["drifted_on"].notna()
+    return choose_anchors(common, least_answers=params.item_minimum, fewest=params.min_anchors)
 
 
 def _fixed_anchors(
@@ -620,14 +623,17 @@ def _fixed_anchors(
         raise ConfigurationError("--linking=fixed: R mirt estimates every item here; expected --irt-engine=native")
     counts = pd.DataFrame({"item_id": responses.item_ids, "n_responses": responses.item_counts().sum(axis=1)})
     # Documented parameters rest on no answers here, and are known for all that.
-    rests_on = bank[["item_id"]].assign(n_responses=bank["n_responses"].replace(0, params.item_minimum))
-    pool, anchors = choose_anchors(counts, rests_on, tagged, params)
+    rests_on = bank[["item_id", "b", "topic_id"]].assign(
+        n_responses=bank["n_responses"].replace(0, params.item_minimum)
+    )
+    choice = _choose(counts, rests_on, tagged, params)
+    anchors = choice.anchors
     if len(anchors) < MIN_FIXED:
         raise RefusedError(
             f"not published: --linking=fixed needs {MIN_FIXED} published items with answers to carry the scale, and "
             f"the answers go to {len(anchors)}: give learners more items that are published already"
         )
-    return FixedAnchors(bank.loc[bank["item_id"].isin(anchors), ["item_id", "a", "b", "c"]], pool)
+    return FixedAnchors(bank.loc[bank["item_id"].isin(anchors), ["item_id", "a", "b", "c"]], choice.described())
 
 
 def keep_scale(fit: Calibration, fixed: FixedAnchors, cohort: Cohort, scales: dict[date, Scale]) -> Linked:
@@ -663,7 +669,7 @@ def keep_scale(fit: Calibration, fixed: FixedAnchors, cohort: Cohort, scales: di
     before = scales[max(scales)].scale if scales else np.zeros((2, 2))
     untested = pd.DataFrame(columns=["item_id", "statistic", "p", "drifted"])
     errors = Scale(common, common, before + common, in_items=fit.se_method == "full")
-    return Linked(items, mean, sd, link, fixed.pool, untested, errors)
+    return Linked(items, mean, sd, link, fixed.said, untested, errors)
 
 
 def link_to_published(
@@ -671,9 +677,8 @@ def link_to_published(
 ) -> Linked:
     """Put a calibration on the published scale; the first one sets it.
 
-    It is linked to what was first published of each anchor, so that days do not add up their errors. Anchors are the
-    items in common that are tagged or, where fewer than `min_anchors` are, those with enough answers in both
-    calibrations or, where these are fewer too, all in common. Those that moved are left out.
+    It is linked to what was first published of each anchor, so that days do not add up their errors. Anchors are those
+    of `choose_anchors`; those that moved are left out.
 
     A first 2PL or 3PL calibration sets theta to mean 0 and sd 1, a Rasch one to mean 0 and the unit to that of a = 1
     (the logit), so that its sd is estimated. Rasch calibrations then link by B alone.
@@ -685,15 +690,15 @@ def link_to_published(
     errors = Scale.of(items, cohort.line, in_items=fit.se_method == "full")
     if reference.empty:
         untested = pd.DataFrame(columns=["item_id", "statistic", "p", "drifted"])
-        pool = "first calibration: it sets the scale"
-        return Linked(items, fit.latent_mean, fit.latent_sd, None, pool, untested, errors)
-    pool, anchors = choose_anchors(items, reference, tagged, params)
+        said = {"pool": "first calibration: it sets the scale"}
+        return Linked(items, fit.latent_mean, fit.latent_sd, None, said, untested, errors)
+    choice = _choose(items, reference, tagged, params)
     if params.linking == "fixed":
         raise ValueError("linking = fixed keeps a scale; it finds none")
     found = link_anchors(
         items,
         errors,
-        reference[reference["item_id"].isin(anchors)],
+        reference[reference["item_id"].isin(choice.anchors)],
         references.scales,
         method=params.linking,
         test_drift=fit.se_method != "none",
@@ -701,13 +706,13 @@ def link_to_published(
     line = found.line
     logger.info(
         "link: A = %.4f, B = %.4f from %d anchors (items %s), %d drifted",
-        *(line.A, line.B, line.n_anchors_used, pool, found.drift["drifted"].sum()),
+        *(line.A, line.B, line.n_anchors_used, choice.pool, found.drift["drifted"].sum()),
     )
     mean, sd = line.transform_latent(fit.latent_mean, fit.latent_sd)
     moved = replace(
         errors, line=on_reference(errors.line, line), common=on_reference(errors.common, line), scale=found.scale
     )
-    return Linked(line.transform_items(items), mean, sd, line, pool, found.drift, moved)
+    return Linked(line.transform_items(items), mean, sd, line, choice.described(), found.drift, moved)
 
 
 def _describe_errors(cohort: Cohort, linked: Linked) -> dict[str, Any]:
@@ -732,12 +737,14 @@ def assemble_bank(
 
     An item under the minimum keeps its published parameters (frozen), unless it has more answers now than they rest on;
     then, as without any, it has those of this calibration (provisional). Later calibrations link to an item's first
-    parameters as estimated; to those of today where it drifted.
+    parameters as estimated; to those of today where it drifted, or did in the window and is no anchor: answers from
+    before the drift are in the window still.
 
     Args:
         linked: the calibration.
         statistics: infit and outfit of its items.
-        reference: the published bank, with status_reference and run of the parameters that it is linked to.
+        reference: the published bank, with status_reference and run of the parameters that it is linked to, and
+            drifted_on (last drift in the window).
         questions: topics.
         median_times: by item.
         tagged: anchors by their tag.
@@ -758,6 +765,7 @@ def assemble_bank(
     begins = (
         published["run"].reindex(estimated.index).isna()
         | estimated.index.isin(drift.index[drift["drifted"].astype(bool)])
+        | (published["drifted_on"].reindex(estimated.index).notna() & ~estimated.index.isin(drift.index))
         | (
             (estimated["status"] == "estimated")
             & (published["status_reference"].reindex(estimated.index) != "estimated")
@@ -860,7 +868,9 @@ def _fingerprint(
         parts += [json.dumps([list(responses.student_ids), list(responses.item_ids)]).encode()]
         parts += [responses.indptr.tobytes(), responses.answers.tobytes()]
     parts.append(evidence.median_times.to_numpy().tobytes())
-    parts.append(references.sort_values("item_id")[["a", "b", "c"]].to_numpy(dtype=np.float64).tobytes())
+    references = references.sort_values("item_id")
+    parts.append(references[["a", "b", "c", "fit_p", "rmsd"]].to_numpy(dtype=np.float64).tobytes())
+    parts.append(references["drifted_on"].notna().to_numpy().tobytes())
     if strata is not None:
         parts.append(json.dumps([list(strata.label), strata.reference]).encode())
     return _digest(parts)
