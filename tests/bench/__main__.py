@@ -22,6 +22,7 @@ from tests.bench.engines import ENGINES, ROOT, Engine, Run, Settings, Unavailabl
 from tests.bench.reference import largest_difference, log_likelihood
 
 OURS = "native"
+TIMED = ",".join(name for name, engine in ENGINES.items() if engine.timed)
 SIZES = "100000,300000,1000000,3000000,10000000,30000000,50000000"
 CAPTION = (
     "2PL, {points} quadrature points, tolerance {tolerance:g}, {threads} threads, no standard errors; medians of "
@@ -36,7 +37,7 @@ LEGEND = (
 
 @click.command()
 @click.option("--data", "datasets", default="a,b,c", show_default=True, help="Data sets, of a, b and c.")
-@click.option("--engines", default=",".join(ENGINES), show_default=True, help="Engines to run.")
+@click.option("--engines", default=TIMED, show_default=True, help="Engines to run.")
 @click.option("--repeats", default=5, show_default=True, help="Measured runs of every engine.")
 @click.option("--threads", default=2, show_default=True, help="Threads, and processors, of every engine.")
 @click.option("--points", default=61, show_default=True, help="Quadrature points of every engine.")
@@ -193,7 +194,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
@@ -214,13 +215,20 @@ def _comparison(rows: list[dict[str, Any]]) -> str:
                 f"{row['ratio']:.1f}",
                 f"{row['cpu_seconds']:.2f}",
                 f"{row['peak_mb']:,.0f}",
-                f"{row['iterations']}" + ("" if row["converged"] else " (not converged)"),
+                _iterations(row),
                 f"{row['log_likelihood']:,.2f}",
                 f"{row['max_difference_a']:.4f}",
                 f"{row['max_difference_d']:.4f}",
             ]
         )
-    return _table(head, lines)
+    return markdown(head, lines)
+
+
+def _iterations(row: dict[str, Any]) -> str:
+    """Cycles of the EM, where the engine says them."""
+    if row["iterations"] is None:
+        return "not told"
+    return f"{row['iterations']:.0f}" + (" (not converged)" if row["converged"] is False else "")
 
 
 def _roofline(rows: list[dict[str, Any]]) -> str:
@@ -239,7 +247,7 @@ def _roofline(rows: list[dict[str, Any]]) -> str:
     ]
     head = "data", "EM s", "least s for memory", "for arithmetic", "for both", "EM / least"
     can = "; ".join(f"{row['data']}: {roofline.Machine(**row['machine_can'])}" for row in own)
-    return f"{_table(head, lines)}\n\nMeasured before the runs: {can}."
+    return f"{markdown(head, lines)}\n\nMeasured before the runs: {can}."
 
 
 def _growth(rows: list[dict[str, Any]]) -> str:
@@ -251,17 +259,17 @@ def _growth(rows: list[dict[str, Any]]) -> str:
             f"{row['seconds']:.3f}",
             f"{row['em_seconds']:.3f}",
             f"{row['prepare_seconds']:.3f}",
-            f"{row['iterations']:.0f}" + ("" if row["converged"] else " (not converged)"),
+            _iterations(row),
             f"{row['peak_mb']:,.0f}",
         )
         for row in rows
     ]
     head = "answers", "learners", "items", "s", "of which EM", "sparse arrays before it, s", "iterations", "MiB"
     if len(rows) < 2:
-        return _table(head, lines)
+        return markdown(head, lines)
     base, each = scaling.memory(rows)
     return (
-        f"{_table(head, lines)}\n\nSlope of log seconds on log answers: {scaling.exponent(rows, 'seconds'):.2f}. "
+        f"{markdown(head, lines)}\n\nSlope of log seconds on log answers: {scaling.exponent(rows, 'seconds'):.2f}. "
         f"Memory: {base:,.0f} MiB and {each:.1f} bytes an answer."
     )
 

@@ -17,6 +17,7 @@ from tests.bench.datasets import Dataset
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-bench"
+PY_IRT = PEERS / "py-irt"
 R_LIBRARY = PEERS / "R"
 SHARED_R_PACKAGES = ROOT.parent / "shared" / "r"
 
@@ -82,12 +83,14 @@ class Engine:
         prepare: makes the engine available, or raises `Unavailable`.
         command: the worker's command line up to the data.
         needs_dense: whether it holds the learners x items matrix in memory.
+        timed: whether `make bench` times it; estimates are compared with those of the others in any case.
     """
 
     name: str
     prepare: Callable[[], None]
     command: tuple[str, ...]
     needs_dense: bool = True
+    timed: bool = True
 
     def run(self, data: Path, dataset: Dataset, settings: Settings) -> Run:
         """Fit once in a process of its own, on as many processors as threads.
@@ -161,14 +164,14 @@ def find_uv() -> str:
     return found
 
 
-def install_python_peers() -> None:
-    """Bring .venv-bench to the pinned versions of its requirements.txt."""
+def install_python(environment: Path, requirements: str) -> None:
+    """Bring an environment to the pinned versions of a file beside this one."""
     uv = find_uv()
-    python = PEERS / "bin" / "python"
+    python = environment / "bin" / "python"
     if not python.exists():
-        _call(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(PEERS))
-    requirements = str(Path(__file__).parent / "requirements.txt")
-    _call(uv, "pip", "install", "--quiet", "--python", str(python), "--requirement", requirements)
+        _call(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(environment))
+    pinned = str(Path(__file__).parent / requirements)
+    _call(uv, "pip", "install", "--quiet", "--python", str(python), "--requirement", pinned)
 
 
 def install_r_mirt() -> None:
@@ -192,15 +195,20 @@ def install_r_mirt() -> None:
         raise Unavailable(f"R could not install mirt from {repository or 'its default CRAN mirror'}")
 
 
+def _python_peer(
+    name: str, worker: str, environment: Path = PEERS, requirements: str = "requirements.txt", *, timed: bool = True
+) -> Engine:
+    command = str(environment / "bin" / "python"), "-m", f"tests.bench.workers.{worker}"
+    return Engine(name, partial(install_python, environment, requirements), command, timed=timed)
+
+
 ENGINES = {
     "native": Engine(
         "irt-analytics", lambda: None, (sys.executable, "-m", "tests.bench.workers.native"), needs_dense=False
     ),
     "mirt_r": Engine("R mirt", install_r_mirt, ("Rscript", str(Path(__file__).parent / "workers" / "mirt_r.R"))),
-    "mirt_python": Engine(
-        "PyPI mirt", install_python_peers, (str(PEERS / "bin" / "python"), "-m", "tests.bench.workers.mirt_python")
-    ),
-    "theta_irt": Engine(
-        "theta-irt", install_python_peers, (str(PEERS / "bin" / "python"), "-m", "tests.bench.workers.theta_irt")
-    ),
+    "mirt_python": _python_peer("PyPI mirt", "mirt_python"),
+    "theta_irt": _python_peer("theta-irt", "theta_irt"),
+    "girth": _python_peer("girth", "girth"),
+    "py_irt": _python_peer("py-irt", "py_irt", PY_IRT, "requirements-py-irt.txt", timed=False),
 }

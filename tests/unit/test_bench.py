@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.bench import __main__ as bench
-from tests.bench import online, roofline, scaling
+from tests.bench import exactness, online, roofline, scaling
 from tests.bench.datasets import DATASETS, Dataset
 from tests.bench.engines import ENGINES, Engine, Unavailable
 from tests.bench.reference import largest_difference, log_likelihood
@@ -117,3 +117,13 @@ def test_the_cost_of_one_more_answer_is_told_for_both_models_and_all_lengths() -
     assert result.exit_code == 0, result.output
     told = [line.split()[:2] for line in result.output.splitlines()]
     assert all([model, str(n)] in told for model in ("2PL", "3PL") for n in online.LENGTHS)
+
+
+@pytest.mark.parametrize("name", [exactness.SAT12, exactness.STATISTICS])
+def test_the_reference_s_likelihood_is_the_one_that_r_mirt_states(name: str, tmp_path: Path) -> None:
+    """Estimates would be compared on other answers than the reference's, or by another likelihood."""
+    if not exactness.DATA.exists():
+        pytest.skip(f"reference data is not there: {exactness.DATA}")
+    _, data, items = exactness.write(name, tmp_path)
+    fits = pd.read_csv(exactness.DATA / "reference" / "mirt_fit.csv").set_index(["dataset", "model"])
+    assert log_likelihood(data, items, 61) == pytest.approx(fits.loc[(name, "2PL"), "loglik"], abs=0.01)
