@@ -4,7 +4,7 @@ Each job is a process, as in a pod, on a simulated log in an embedded PostgreSQL
 of .demo/r (`make r-services` or `make demo` installs them), and without them those jobs end as skips. The first day
 reconstructs the weeks before it, the second is what a night costs. For large logs, choose jobs and days:
 
-    --answers 60000000 --jobs mirt_calibrate --days 1 --window-days 200
+    --answers 50000000 --jobs mirt_calibrate --days 1 --window-days 200 --without-r
     --answers 10000000 --jobs mirt_calibrate,features_backfill,compute_daily_kpis --without-r
 """
 

@@ -9,7 +9,15 @@ from tests.charts import pods_of, render
 ROOT = Path(__file__).parents[2]
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PAGES = [
-    ROOT / name for name in ("docs/operations.md", "docs/troubleshooting.md", "docs/kubernetes.md", "CONTRIBUTING.md")
+    ROOT / name
+    for name in (
+        "docs/operations.md",
+        "docs/troubleshooting.md",
+        "docs/kubernetes.md",
+        "docs/comparison.md",
+        "README.md",
+        "CONTRIBUTING.md",
+    )
 ]
 #: What says the messages: programs, services, and the tests that have seen Kubernetes say its own.
 SPEAKERS = ("plugins/irt_airflow/*.py", "include/irt_analytics/**/*.py", "include/r_services/*/R/*.R", "tests/k8s/*.py")
