@@ -188,6 +188,50 @@ def link(
         ValueError: unknown method, missing column, duplicate item ids, fewer than two usable anchors, anchors that
             do not determine A, or points and weights that do not belong together.
     """
+    line = find_line(items, reference_items, method, symmetric, points=points, weights=weights)
+    errors = _covariance(line.new, covariance), _covariance(line.reference, reference_covariance)
+    jacobian = line.d_new, line.d_reference
+    parts = [_propagate(part, error) for part, error in zip(jacobian, errors, strict=True) if error is not None]
+    constants_covariance = sum(parts, start=np.zeros((2, 2))) if parts else np.full((2, 2), np.nan)
+    se_A, se_B = np.sqrt(np.diag(constants_covariance))
+    return Link(
+        A=line.A,
+        B=line.B,
+        se_A=0.0 if line.fixed_slope else float(se_A),
+        se_B=float(se_B),
+        cov_AB=0.0 if line.fixed_slope else float(constants_covariance[0, 1]),
+        method=method,
+        symmetric=symmetric or method in ("mean_mean", "mean_sigma"),
+        n_anchors_used=len(line.new),
+        anchors=tuple(line.new.index),
+        dropped=line.dropped,
+        gradient=line.d_reference,
+    )
+
+
+class Line(NamedTuple):
+    """A and B, and what they change by with the parameters of the anchors on either scale."""
+
+    A: float
+    B: float
+    d_new: Floats  # derivatives of A and B in a, b and c, shape (2, 3, n_anchors)
+    d_reference: Floats
+    new: pd.DataFrame  # the anchors, by item_id
+    reference: pd.DataFrame
+    dropped: Mapping[Hashable, str]
+    fixed_slope: bool
+
+
+def find_line(
+    items: pd.DataFrame,
+    reference_items: pd.DataFrame,
+    method: LinkMethod,
+    symmetric: bool,
+    *,
+    points: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Line:
+    """What `link` rests on, for whoever carries errors further than one link; arguments as there."""
     if method not in get_args(LinkMethod):
         raise ValueError(f"method must be one of {', '.join(get_args(LinkMethod))}, got {method!r}")
     new, reference, dropped = _anchors(items, reference_items)
@@ -200,23 +244,7 @@ def link(
             new_parameters, reference_parameters, *_quadrature(symmetric, points, weights), symmetric, method
         )
         A, B, jacobian = criterion.minimise(fixed_slope)
-    errors = _covariance(new, covariance), _covariance(reference, reference_covariance)
-    parts = [_propagate(part, error) for part, error in zip(jacobian, errors, strict=True) if error is not None]
-    constants_covariance = sum(parts, start=np.zeros((2, 2))) if parts else np.full((2, 2), np.nan)
-    se_A, se_B = np.sqrt(np.diag(constants_covariance))
-    return Link(
-        A=A,
-        B=B,
-        se_A=0.0 if fixed_slope is not None else float(se_A),
-        se_B=float(se_B),
-        cov_AB=0.0 if fixed_slope is not None else float(constants_covariance[0, 1]),
-        method=method,
-        symmetric=symmetric or method in ("mean_mean", "mean_sigma"),
-        n_anchors_used=len(new),
-        anchors=tuple(new.index),
-        dropped=dropped,
-        gradient=jacobian[1],
-    )
+    return Line(A, B, *jacobian, new, reference, dropped, fixed_slope is not None)
 
 
 def _anchors(
