@@ -96,7 +96,11 @@ def choose_anchors(common: pd.DataFrame, *, least_answers: int, fewest: int) -> 
             f"in common with {least_answers} first attempts" + (", fit and no drift" if judged else ""),
             items.assign(brought_back=back),
             sound | back,
-            [(~enough, few), (drifted, "drifted in the window"), (misfits, "answers leave the model's curve")],
+            [
+                (~enough, few),
+                (drifted, "drifted in the window"),
+                (misfits, "answers leave the model's curve, or hardly depend on ability"),
+            ],
         )
     if enough.sum() >= fewest:
         return _choice(f"in common with {least_answers} first attempts", items, enough, [(~enough, few)])

@@ -29,7 +29,7 @@ from irt_analytics.jobs._publishing import State, objections
 from irt_analytics.jobs._strata import Strata, describe, on_published_scale, stratify
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
-from irt_analytics.report.bank import LEVEL, MISFIT, OFF_CURVE
+from irt_analytics.report.bank import LEVEL, LOW_DISCRIMINATION, MISFIT, OFF_CURVE
 from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
@@ -596,19 +596,21 @@ def _choose(items: pd.DataFrame, reference: pd.DataFrame, tagged: pd.Series[str]
 
     Args:
         items: item_id and n_responses of what is calibrated.
-        reference: the same of what is published, or documented, with b, topic_id and, where they are judged, `JUDGED`.
+        reference: the same of what is published, or documented, with b, topic_id and, where they are judged, a and
+            `JUDGED`.
         tagged: ids of the items tagged as anchors.
         params: the numbers that are asked for.
     """
     judged = set(JUDGED) <= set(reference)
-    reference = reference[["item_id", "b", "topic_id", "n_responses", *(JUDGED if judged else ())]]
+    reference = reference[["item_id", "b", "topic_id", "n_responses", *(("a", *JUDGED) if judged else ())]]
     common = items[["item_id", "n_responses"]].merge(reference, on="item_id", suffixes=("", "_reference"))
     common["tagged"] = common["item_id"].isin(tagged)
     if judged:
         worst = common[["infit", "outfit"]].max(axis=1).fillna(1.0)
         off_curve = (common["fit_p"] < LEVEL) & (common["rmsd"] >= OFF_CURVE)
-        common["misfits"] = off_curve | (worst > MISFIT)
-        common["misfit"] = worst + off_curve
+        flat = common["a"] < LOW_DISCRIMINATION
+        common["misfits"] = off_curve | flat | (worst > MISFIT)
+        common["misfit"] = worst + off_curve + flat
         common["drifted"] = common["drifted_on"].notna()
     return choose_anchors(common, least_answers=params.item_minimum, fewest=params.min_anchors)
 

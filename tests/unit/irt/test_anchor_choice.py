@@ -1,11 +1,14 @@
 """Anchors that nobody tagged: a scale that rests on a leaked or misread item moves with it."""
 
+from datetime import date
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from irt_analytics.irt.anchor_choice import AnchorChoice, choose_anchors
+from irt_analytics.jobs.mirt_calibrate import _choose
+from irt_analytics.params import RunParams
 
 
 def common(n: int = 30, **changes: dict[int, Any]) -> pd.DataFrame:
@@ -33,7 +36,7 @@ def test_no_sound_item_is_left_out() -> None:
     [
         ("n_responses", 99, "fewer than 100 first attempts in one of the calibrations"),
         ("n_responses_reference", 99, "fewer than 100 first attempts in one of the calibrations"),
-        ("misfits", True, "answers leave the model's curve"),
+        ("misfits", True, "answers leave the model's curve, or hardly depend on ability"),
         ("drifted", True, "drifted in the window"),
     ],
 )
@@ -76,3 +79,28 @@ def test_fewer_than_a_link_needs_take_in_what_there_is() -> None:
     assert (few.pool, len(few.anchors)) == ("in common", 30)
     documented = choose(common(n_responses_reference=dict.fromkeys(range(30), 0)))
     assert (documented.pool, len(documented.anchors)) == ("with documented parameters", 30)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_anchor"),
+    [
+        ({"infit": 1.6}, False),
+        ({"outfit": 1.6}, False),
+        ({"fit_p": 0.01, "rmsd": 0.06}, False),
+        ({"fit_p": 0.01, "rmsd": 0.04}, True),
+        ({"fit_p": 0.2, "rmsd": 0.06}, True),
+        ({"a": 0.3}, False),
+        ({"drifted_on": date(2026, 1, 1)}, False),
+        ({"infit": 0.6, "outfit": 0.3}, True),
+    ],
+)
+def test_what_the_job_holds_against_an_anchor(found: dict[str, object], is_anchor: bool) -> None:
+    """By the report's own rules: an editor sees the same items listed that the scale does not rest on."""
+    items = common()[["item_id", "b", "topic_id", "n_responses"]]
+    unknown = {"infit": 0.9, "outfit": 0.9, "fit_p": float("nan"), "rmsd": float("nan"), "drifted_on": None}
+    reference = items.assign(a=1.0, **unknown)
+    for name, value in found.items():
+        reference[name] = reference[name].astype(object).where(reference.index != 7, value).infer_objects()
+    choice = _choose(items, reference, pd.Series([], dtype=str), RunParams())
+    assert len(choice.anchors) == 30 - (not is_anchor)
+    assert ("i07" in set(choice.anchors)) == is_anchor
