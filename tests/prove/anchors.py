@@ -12,6 +12,10 @@ from scipy.special import expit
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
 from irt_analytics.irt.anchors import Cohort, Scale, link_anchors, with_covariances
 from irt_analytics.irt.calibrate import Model
+from irt_analytics.irt.item_fit import item_fit
+from irt_analytics.irt.item_tests import curve_fit
+from irt_analytics.jobs.mirt_calibrate import _choose
+from irt_analytics.params import RunParams
 
 Floats = npt.NDArray[np.float64]
 FIRST = date(2026, 1, 1)
@@ -125,3 +129,44 @@ def linked_where_some_moved(
             (line.A, line.B, line.se_A, line.se_B, plain.B, dropped[shift != 0].sum(), dropped[shift == 0].sum())
         )
     return pd.DataFrame(rows, columns=["A", "B", "se_A", "se_B", "plain_B", "found", "alarms"])
+
+
+def linked_by_choice(replications: int, seed: int) -> pd.DataFrame:
+    """Links of two cohorts by 20 tagged anchors, of which 6 became harder by 0.5, and by what is chosen of these and
+    others: three items with 80 answers, and three that four of five abler learners misread.
+
+    Columns tagged_B, chosen_B (errors of B), few, misread and sound (how many of the 3, 3 and 20 were chosen).
+    """
+    rng = np.random.default_rng(seed)
+    sound, few, misread = np.arange(20), np.arange(20, 23), np.arange(23, 26)
+    rows = []
+    for _ in range(replications):
+        a, b = rng.lognormal(0.0, 0.3, 26), rng.normal(0.0, 1.0, 26)
+        shift = np.zeros(26)
+        shift[rng.permutation(20)[:6]] = 0.5
+        logs = []
+        for cohort, difficulty in enumerate((b, b + shift)):
+            theta = rng.normal(0.0, 1.0, 6_000)
+            parts = [np.argsort(rng.random((6_000, 20)), axis=1)[:, :10].ravel()]
+            students = [np.repeat(np.arange(6_000), 10)]
+            for other, answers in ((few, 80), (misread, 1_500)):
+                students += [rng.permutation(6_000)[:answers] for _ in other]
+                parts += [np.full(answers, item) for item in other]
+            student, item = np.concatenate(students), np.concatenate(parts)
+            right = rng.random(len(item)) < expit(a[item] * (theta[student] - difficulty[item]))
+            right &= ~(np.isin(item, misread) & (theta[student] > 0.5) & (rng.random(len(item)) < 0.8))
+            log = pd.DataFrame({"student": student, "item": item, "correct": right})
+            logs.append(log.set_axis(log.index + cohort * len(log)))
+        new, new_scale, reference, scales = calibrate_logs(*logs)
+        before, now = (Responses.from_long(log["student"], log["item"], log["correct"]) for log in logs)
+        tests = curve_fit(before, reference, "2PL", (0.0, 1.0)).tests.rename(columns={"p_adjusted": "fit_p"})
+        squares = item_fit(now, new, estimate_abilities(now, new)["theta"])[["item_id", "infit", "outfit"]]
+        judged = reference.merge(tests[["item_id", "fit_p", "rmsd"]], on="item_id").merge(squares, on="item_id")
+        judged = judged.assign(topic_id="t", drifted_on=None)
+        found, anchors = [], pd.Series(dtype=int)
+        for tagged in (sound, sound[:0]):
+            anchors = _choose(new, judged, pd.Series(tagged), RunParams()).anchors
+            own = reference[reference["item_id"].isin(anchors)]
+            found.append(link_anchors(new, new_scale, own, scales).line.B)
+        rows.append((*found, *(int(anchors.isin(kind).sum()) for kind in (few, misread, sound))))
+    return pd.DataFrame(rows, columns=["tagged_B", "chosen_B", "few", "misread", "sound"])

@@ -3,7 +3,7 @@
 import click
 import numpy as np
 import pytest
-from tests.prove.anchors import Windows, linked_where_some_moved
+from tests.prove.anchors import Windows, linked_by_choice, linked_where_some_moved
 from tests.prove.recovery import Coverage
 
 from irt_analytics.irt.anchors import FAMILY_ERROR
@@ -52,3 +52,18 @@ def test_anchors_that_moved(moved: int, by: float, capsys: pytest.CaptureFixture
         assert power >= 0.9
         assert plain >= 0.1 or moved == 1
         assert plain > 1.5 * rmse
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
+def test_chosen_anchors_link_as_well_as_tagged_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """Most banks have no tags: nobody should have to find the anchors by hand for an exact scale."""
+    found = linked_by_choice(100, 11)
+    tagged, chosen = (float(np.sqrt((found[name] ** 2).mean())) for name in ("tagged_B", "chosen_B"))
+    with capsys.disabled():
+        means = found[["few", "misread", "sound"]].mean().to_dict()
+        click.echo(f"\nRMSE of B: tagged {tagged:.4f}, chosen {chosen:.4f}; chosen of 3, 3 and 20: {means}")
+    assert chosen <= 1.1 * tagged
+    assert found["few"].sum() == 0
+    assert found["misread"].mean() < 1.5
+    assert found["sound"].mean() > 19
