@@ -51,6 +51,8 @@ responses, loading = timed(partial(Responses.from_long, *columns))
 del columns, small
 Estimation.maximise = noted  # type: ignore[method-assign]
 calibration, times = timed(partial(fit, responses))
+if len(calibration.items) < task.n_items:
+    raise SystemExit(f"{task.n_items - len(calibration.items)} items have no finite estimate: ask for more learners")
 task.finish(
     calibration.items["a"],
     calibration.items["b"],
