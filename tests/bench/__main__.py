@@ -22,6 +22,7 @@ from tests.bench.engines import ENGINES, ROOT, Engine, Run, Settings, Unavailabl
 from tests.bench.reference import largest_difference, log_likelihood
 
 OURS = "native"
+TIMED = ",".join(name for name, engine in ENGINES.items() if engine.timed)
 SIZES = "100000,300000,1000000,3000000,10000000,30000000,50000000"
 CAPTION = (
     "2PL, {points} quadrature points, tolerance {tolerance:g}, {threads} threads, no standard errors; medians of "
@@ -36,7 +37,7 @@ LEGEND = (
 
 @click.command()
 @click.option("--data", "datasets", default="a,b,c", show_default=True, help="Data sets, of a, b and c.")
-@click.option("--engines", help="Engines to run on every data set; default: those that each is timed with.")
+@click.option("--engines", default=TIMED, show_default=True, help="Engines to run.")
 @click.option("--repeats", default=5, show_default=True, help="Measured runs of every engine.")
 @click.option("--threads", default=2, show_default=True, help="Threads, and processors, of every engine.")
 @click.option("--points", default=61, show_default=True, help="Quadrature points of every engine.")
@@ -46,7 +47,7 @@ LEGEND = (
 @click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
 def main(
     datasets: str,
-    engines: str | None,
+    engines: str,
     repeats: int,
     threads: int,
     points: int,
@@ -61,20 +62,15 @@ def main(
     except Unavailable as error:
         raise click.UsageError(str(error)) from error
     settings = Settings(points, tolerance, threads)
-    named = engines.split(",") if engines else [name for name, engine in ENGINES.items() if engine.timed]
-    selected, missing = _prepare([*dict.fromkeys([OURS, *named])])
-
-    def takes_part(engine: Engine, key: str) -> bool:
-        # A dense matrix of the largest set alone would take 5 to 40 GB.
-        return not (key == "c" and engine.needs_dense) and (engines is not None or key in engine.timed)
-
+    selected, missing = _prepare([*dict.fromkeys([OURS, *engines.split(",")])])
     rows: list[dict[str, Any]] = []
     for key in filter(None, datasets.split(",")):
         dataset = DATASETS[key].scaled(scale)
         click.echo(f"{dataset.name}: simulating or reading", err=True)
         data = dataset.write(folder / "data")
-        able = {name: engine for name, engine in selected.items() if takes_part(engine, key)}
-        failed = {name: reason for name, reason in missing.items() if takes_part(ENGINES[name], key)}
+        # A dense matrix of the largest set alone would take 5 to 40 GB.
+        able = {name: engine for name, engine in selected.items() if key != "c" or not engine.needs_dense}
+        failed = dict(missing) if key != "c" else {}
         machine = roofline.measure(threads)
         runs = _measure(able, failed, dataset, data, repeats, settings)
         rows += _summarise(dataset, data, runs, failed, settings, machine)

@@ -83,14 +83,14 @@ class Engine:
         prepare: makes the engine available, or raises `Unavailable`.
         command: the worker's command line up to the data.
         needs_dense: whether it holds the learners x items matrix in memory.
-        timed: data sets on which it is timed where it is not asked for by name.
+        timed: whether it is timed where it is not asked for by name.
     """
 
     name: str
     prepare: Callable[[], None]
     command: tuple[str, ...]
     needs_dense: bool = True
-    timed: str = "abc"
+    timed: bool = True
 
     def run(self, data: Path, dataset: Dataset, settings: Settings) -> Run:
         """Fit once in a process of its own, on as many processors as threads.
@@ -196,7 +196,7 @@ def install_r_mirt() -> None:
 
 
 def _python_peer(
-    name: str, worker: str, environment: Path = PEERS, requirements: str = "requirements.txt", *, timed: str = "ab"
+    name: str, worker: str, environment: Path = PEERS, requirements: str = "requirements.txt", *, timed: bool = True
 ) -> Engine:
     command = str(environment / "bin" / "python"), "-m", f"tests.bench.workers.{worker}"
     return Engine(name, partial(install_python, environment, requirements), command, timed=timed)
@@ -209,7 +209,7 @@ ENGINES = {
     "mirt_r": Engine("R mirt", install_r_mirt, ("Rscript", str(Path(__file__).parent / "workers" / "mirt_r.R"))),
     "mirt_python": _python_peer("PyPI mirt", "mirt_python"),
     "theta_irt": _python_peer("theta-irt", "theta_irt"),
-    # girth does not end in 90 processor seconds for even 800 learners of "a"; py-irt ends by epochs, not at a maximum.
-    "girth": _python_peer("girth", "girth", timed="b"),
-    "py_irt": _python_peer("py-irt", "py_irt", PY_IRT, "requirements-py-irt.txt", timed=""),
+    # girth takes longer than all others together; py-irt ends by epochs and not at a maximum.
+    "girth": _python_peer("girth", "girth", timed=False),
+    "py_irt": _python_peer("py-irt", "py_irt", PY_IRT, "requirements-py-irt.txt", timed=False),
 }
