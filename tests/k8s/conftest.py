@@ -17,6 +17,7 @@ import pytest
 from tests.airflow_home import ROOT, use_airflow_home
 from tests.charts import need_charts
 
+from irt_analytics.deploy.cluster import random_token
 from irt_analytics.deploy.images import AIRFLOW, JOBS, R_SERVICES, TRIAL, Builder
 from irt_analytics.deploy.releases import JOBS_NAMESPACE
 from irt_analytics.deploy.run import TENANT, Run, load, run_day
@@ -105,7 +106,21 @@ CONF = {"learner_pages": "none"}
 
 
 @pytest.fixture(scope="session")
-def trial(cluster: Cluster, shell_image: str) -> Iterator[Trial]:  # noqa: ARG001 - the base image, and a running cluster
+def planted() -> Iterator[str]:
+    """A secret that lies about where images are built: in the checkout's state."""
+    value = random_token()
+    state = ROOT / ".demo"
+    known = state.exists()
+    state.mkdir(exist_ok=True)
+    (state / "planted").write_text(value)
+    yield value
+    (state / "planted").unlink()
+    if not known:
+        state.rmdir()
+
+
+@pytest.fixture(scope="session")
+def trial(cluster: Cluster, shell_image: str, planted: str) -> Iterator[Trial]:  # noqa: ARG001 - what images are built with
     """The whole product in the local cluster, R services too, from images of this checkout; removed afterwards."""
     need_charts()
     os.environ["STORAGE_DRIVER"] = "overlay"
@@ -115,7 +130,9 @@ def trial(cluster: Cluster, shell_image: str) -> Iterator[Trial]:  # noqa: ARG00
     wanted = [(of_r, image) for image in R_SERVICES.values()]
     wanted += [(builder, image) for image in (AIRFLOW, JOBS, *TRIAL)]
     # they wait for packages more than they compute
-    with ThreadPoolExecutor(max_workers=3) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(max_workers=3) as pool:
+        for name in ("DATABASE_URL", "R_IRT_TOKEN", "AIRFLOW_CONN_SEEDTEST_DB"):
+            patch.setenv(name, f"postgresql://irt:{planted}@localhost/irt")
         for built in pool.map(lambda one: one[0].build(one[1]), wanted):
             load_image(built.reference)
     found = Trial(ROOT)

