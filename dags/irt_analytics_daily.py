@@ -7,6 +7,9 @@ compute the learners' KPIs, fit five models of them beside one another, and rend
         > [ fit_glmm | fit_survival_churn | forecast_prophet | fit_bayesian_growth | cluster_segments ]
         > generate_weekly_report > [ all_branches_ok | notify_if_failed ]
 
+With the param `shards` above 1, `features_shards` and `kpi_shards` compute what rests on single learners for
+`features_backfill` and `compute_daily_kpis`, beforehand and by a pod for each shard.
+
 **Which day.** A run looks at the answers up to the end of `as_of`, the last complete UTC day before the run's own
 date, and at nothing after it. Set `as_of` to run a past day again; a rerun replaces exactly what that day wrote, and a
 past day reads the item bank as it was published then.
@@ -34,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
+from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule, task
 
 from irt_airflow.check_attempts import CheckAttemptsOperator
 from irt_airflow.conf import refuse_bad_conf
@@ -268,7 +271,8 @@ PARAMS = {
         minimum=1,
         maximum=1024,
         title="Shards",
-        description="Parts of the learners, worked through one after another: more parts, less memory, same numbers.",
+        description="Shards of the learners. More than one: features and KPIs are computed by a pod for each, beside "
+        "one another, and put together; the same numbers.",
         section="Scale",
     ),
 }
@@ -290,6 +294,23 @@ def pipeline_job(
         execution_timeout=timedelta(minutes=minutes),
         **task,
     )
+
+
+def shards_of(job: str, shards: Any, *, task_id: str, minutes: int, doc_md: str, **settings: Any) -> Any:
+    """Return the task that is as many as there are shards: each computes one for the job that comes after them."""
+    return PipelinePodOperator.partial(
+        task_id=task_id,
+        job=job,
+        as_of=AS_OF,
+        tenant=TENANT,
+        flags=FLAGS,
+        profile="medium",
+        connections=(DATABASE,),
+        execution_timeout=timedelta(minutes=minutes),
+        map_index_template="{{ task.shard }}",
+        doc_md=doc_md,
+        **settings,
+    ).expand(shard=shards)
 
 
 with DAG(
@@ -343,6 +364,27 @@ with DAG(
         "publishes the bank, and estimates the abilities of who answered.",
     )
 
+    @task(
+        execution_timeout=timedelta(minutes=5),
+        doc_md="Names the shards of the learners, as many as the param `shards` says.",
+    )
+    def split_learners(params: dict[str, Any]) -> list[str]:
+        """Return 1/4, 2/4, ... for four shards."""
+        return [f"{number}/{params['shards']}" for number in range(1, params["shards"] + 1)]
+
+    learner_shards = split_learners()  # type: ignore[call-arg,misc]  # Airflow gives it the params
+
+    features_shards = shards_of(
+        "features_backfill",
+        learner_shards,
+        task_id="features_shards",
+        minutes=120,
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        pre_execute=only_after("mirt_calibrate"),
+        doc_md="A pod for each shard of the learners, beside one another: their theta and features, for "
+        "`features_backfill` to put together. Does nothing where `shards` = 1.",
+    )
+
     features_backfill = pipeline_job(
         "features_backfill",
         minutes=120,
@@ -354,10 +396,20 @@ with DAG(
         "published before.",
     )
 
+    kpi_shards = shards_of(
+        "compute_daily_kpis",
+        learner_shards,
+        task_id="kpi_shards",
+        minutes=60,
+        doc_md="A pod for each shard of the learners, beside one another: what their KPIs rest on, for "
+        "`compute_daily_kpis` to compare with the cohort and to put together. Does nothing where `shards` = 1.",
+    )
+
     compute_daily_kpis = pipeline_job(
         "compute_daily_kpis",
         minutes=60,
         profile="medium",
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
         outlets=[WEEKLY_KPIS],
         doc_md="Improvement I_t, attention A_t, efficiency E_t and recovery R_t of every learner, each with its "
         "interval, or null with the reason.",
@@ -437,7 +489,12 @@ with DAG(
     branches = [fit_glmm, fit_survival_churn, forecast_prophet, fit_bayesian_growth, cluster_segments]
 
     prepare_schema >> check_attempts >> mirt_calibrate >> features_backfill >> compute_daily_kpis
-    check_attempts >> features_backfill  # the one success its trigger rule asks for where the calibration was refused
+    check_attempts >> learner_shards
+    # where the calibration was refused, check_attempts is the one success that a trigger rule asks for; a shard that
+    # failed is computed by the job itself, and fails the run in the end
+    [check_attempts, mirt_calibrate] >> features_shards >> features_backfill
+    check_attempts >> features_backfill >> kpi_shards >> compute_daily_kpis
+    [features_shards, kpi_shards] >> all_branches_ok
     compute_daily_kpis >> branches >> generate_weekly_report
     mirt_calibrate >> all_branches_ok
     compute_daily_kpis >> generate_weekly_report

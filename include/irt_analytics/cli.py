@@ -28,6 +28,8 @@ JOBS = {
     "cluster_segments": "Group learners into stable, named segments.",
     "generate_weekly_report": "Render the report and put it into the store.",
 }
+#: Jobs that processes may work on together, each on some learners.
+SHARDED = {"features_backfill", "compute_daily_kpis"}
 #: `module` or `module:name of the command`, and what it does.
 TOOLS = {
     "publish": ("irt_analytics.jobs._by_hand:publish_command", "Publish a calibration that the daily job refused."),
@@ -134,14 +136,15 @@ def parse_day(text: str) -> date:
 
 
 def _job_command(name: str) -> click.Command:
-    def call(as_of: str, tenant: str, dry_run: bool, **flags: str | None) -> None:
-        from irt_analytics.runner import Job, configure_logging, run_job
+    def call(as_of: str, tenant: str, dry_run: bool, shard: str | None = None, **flags: str | None) -> None:
+        from irt_analytics.runner import Job, Shard, configure_logging, run_job
         from irt_analytics.settings import load_settings
 
         configure_logging()
         day, params, settings = parse_day(as_of), parse_params(flags), load_settings()
         job: Job = importlib.import_module(f"irt_analytics.jobs.{name}").JOB
-        sys.exit(run_job(job, tenant=tenant, as_of=day, params=params, settings=settings, dry_run=dry_run))
+        own = Shard.parse(shard) if shard else None
+        sys.exit(run_job(job, tenant=tenant, as_of=day, params=params, settings=settings, dry_run=dry_run, shard=own))
 
     options: list[click.Parameter] = [
         click.Option(["--as-of"], required=True, metavar="YYYY-MM-DD", help="last complete UTC day the run looks at"),
@@ -149,6 +152,9 @@ def _job_command(name: str) -> click.Command:
         click.Option(["--dry-run"], is_flag=True, help="do all but the commit and print what it would write"),
         *_param_options(),
     ]
+    if name in SHARDED:
+        text = "work on the second of four shards of the learners, and leave the result for the run without --shard"
+        options.append(click.Option(["--shard"], default=None, metavar="2/4", help=text))
     return click.Command(name, callback=call, params=options, help=JOBS[name], short_help=JOBS[name])
 
 

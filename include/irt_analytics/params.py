@@ -45,7 +45,7 @@ class RunParams(BaseModel):
     growth_weeks: int = Field(8, ge=3, le=HISTORY_WEEKS, description="weeks of theta that growth reads")
     glmm_weeks: int = Field(12, ge=3, le=HISTORY_WEEKS, description="weeks of answers that the GLMM reads")
     segment_weeks: int = Field(12, ge=1, le=HISTORY_WEEKS, description="weeks of behaviour that segments read")
-    shards: int = Field(1, ge=1, le=1024, description="learner shards worked through one after another")
+    shards: int = Field(1, ge=1, le=1024, description="shards of the learners")
     learner_pages: Literal["flagged", "none", "all"] = Field("flagged", description="learners that get a page")
     report_lang: Literal["en", "ko"] = Field("en", description="language of the report")
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from irt_analytics import code_version, db
@@ -33,6 +34,35 @@ class Job:
     name: str
     run: Callable[["JobContext"], None]
     lock: Literal["database", "tenant", "day"] = "day"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Learners that a process works on for a job: those in its share of 1,024 hash buckets."""
+
+    number: int
+    of: int
+
+    BUCKETS: ClassVar[int] = 1024
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Take a text such as 2/4 apart.
+
+        Raises:
+            ConfigurationError: it is not one; shows it.
+        """
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= cls.BUCKETS):
+            raise ConfigurationError(f"--shard={text!r}: expected the second of four as 2/4, of {cls.BUCKETS} at most")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def buckets(self) -> tuple[int, int]:
+        """First and last of its buckets."""
+        return (self.number - 1) * self.BUCKETS // self.of, self.number * self.BUCKETS // self.of - 1
 
 
 @dataclass
@@ -69,6 +99,13 @@ class JobContext:
     connection: psycopg.Connection[Any]
     record: JobRecord
     job_run_id: int | None
+    job: str = ""
+    shard: Shard | None = None
+
+    def buckets(self) -> dict[str, int]:
+        """Hash buckets of the learners to look at, as statements take them."""
+        first, last = (self.shard or Shard(1, 1)).buckets()
+        return {"first_bucket": first, "last_bucket": last}
 
     def begin_sharing(self, table: str) -> None:
         """End the reading, and begin the transaction that writes rows of the day which other jobs write, too.
@@ -83,7 +120,16 @@ class JobContext:
         self.connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
 
 
-def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: Settings, dry_run: bool = False) -> int:
+def run_job(
+    job: Job,
+    *,
+    tenant: str,
+    as_of: date,
+    params: RunParams,
+    settings: Settings,
+    dry_run: bool = False,
+    shard: Shard | None = None,
+) -> int:
     """Run `job` for one tenant and day and return the process exit code.
 
     0 done and committed (or a recorded skip), 64 bad configuration or input, 65 refused to publish, 75 temporary,
@@ -91,10 +137,10 @@ def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: 
     """
     started = time.monotonic()
     try:
-        with _terminable(), db.connect(settings, autocommit=True) as books, locked(books, job, tenant, as_of):
-            run = _Bookkeeping(books, job, tenant, as_of, params, settings, dry_run)
+        with _terminable(), db.connect(settings, autocommit=True) as books, locked(books, job, tenant, as_of, shard):
+            run = _Bookkeeping(books, job, tenant, as_of, params, settings, dry_run, shard)
             run.open()
-            return _run_locked(job, run, tenant, as_of, params, settings, dry_run)
+            return _run_locked(job, run, tenant, as_of, params, settings, dry_run, shard)
     except Terminated:
         logger.error("terminated; nothing of this run was written")
         return Terminated.exit_code
@@ -109,14 +155,23 @@ def run_job(job: Job, *, tenant: str, as_of: date, params: RunParams, settings: 
 
 
 def _run_locked(
-    job: Job, run: "_Bookkeeping", tenant: str, as_of: date, params: RunParams, settings: Settings, dry_run: bool
+    job: Job,
+    run: "_Bookkeeping",
+    tenant: str,
+    as_of: date,
+    params: RunParams,
+    settings: Settings,
+    dry_run: bool,
+    shard: Shard | None,
 ) -> int:
     record = run.record
     try:
         with db.connect(settings) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
-                job.run(JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id))
+                job.run(
+                    JobContext(tenant, as_of, params, settings, connection, record, run.job_run_id, job.name, shard)
+                )
             except (RefusedError, Skip) as ended:
                 if ended.keep_writes and not dry_run:
                     # what is kept, and the row that says why, are there together or not at all
@@ -170,6 +225,7 @@ class _Bookkeeping:
         params: RunParams,
         settings: Settings,
         dry_run: bool,
+        shard: Shard | None,
     ) -> None:
         self.record = JobRecord()
         self.job_run_id: int | None = None
@@ -184,7 +240,8 @@ class _Bookkeeping:
             "dag_run_id": settings.dag_run_id,
             "try_number": settings.try_number,
             "code_version": code_version(),
-            "parameters": Jsonb(params.model_dump()),
+            "parameters": Jsonb(params.model_dump() | ({} if shard is None else {"shard": str(shard)})),
+            "shard": None if shard is None else str(shard),
         }
 
     def open(self) -> None:
@@ -242,14 +299,23 @@ class _Bookkeeping:
 
 
 @contextmanager
-def locked(connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date) -> Iterator[None]:
-    """Hold the job's session lock during the block; raises TemporaryError where another run has it."""
+def locked(
+    connection: psycopg.Connection[Any], job: Job, tenant: str, as_of: date, shard: Shard | None = None
+) -> Iterator[None]:
+    """Hold the job's session lock during the block; raises TemporaryError where another run has it.
+
+    Shards of a job share its lock, which keeps the job itself away, and each has one of its own.
+    """
     key = {"database": job.name, "tenant": f"{job.name}/{tenant}", "day": f"{job.name}/{tenant}/{as_of}"}[job.lock]
-    row = connection.execute(
-        "select pg_try_advisory_lock(hashtextextended(%s, 0))", (f"irt_analytics/{key}",)
-    ).fetchone()
-    if row is None or not row[0]:
-        raise TemporaryError(f"another run of {key} is under way; it holds the advisory lock of this job")
+    wanted = [(key, "pg_try_advisory_lock")]
+    if shard is not None:
+        wanted = [(key, "pg_try_advisory_lock_shared"), (f"{key}/shard {shard.number}", "pg_try_advisory_lock")]
+    for name, function in wanted:
+        row = connection.execute(
+            sql.SQL("select {}(hashtextextended(%s, 0))").format(sql.Identifier(function)), (f"irt_analytics/{name}",)
+        ).fetchone()
+        if row is None or not row[0]:
+            raise TemporaryError(f"another run of {name} is under way; it holds the advisory lock of this job")
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ calls none for a task whose worker is lost with the process that would.
 import html
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -79,21 +79,35 @@ class NotifyIfFailedOperator(BaseOperator):
         post(connection, self._message(context, failed))
         self.log.info("told through connection %r: %s failed", CONNECTION, ", ".join(failed))
 
-    def _failed(self, context: Context) -> list[str]:
-        """Ids of the tasks that failed, in the Dag's order."""
+    def _failed(self, context: Context) -> dict[str, tuple[str, int]]:
+        """Names of the tasks that failed, in the Dag's order, each with its id and map index (-1: it is not mapped)."""
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-        tasks = context["dag"].topological_sort()  # type: ignore[no-untyped-call]
-        return [task.task_id for task in tasks if states.get(task.task_id) == "failed"]
+        failed = {name for name, state in states.items() if state == "failed"}
+        found: dict[str, tuple[str, int]] = {}
+        for task in context["dag"].topological_sort():  # type: ignore[no-untyped-call]
+            if task.task_id in failed:
+                found[task.task_id] = (task.task_id, -1)
+            elif task.is_mapped:
+                # Airflow names a mapped task's instances features_shards_0, ...
+                mapped = sorted(
+                    int(name.removeprefix(f"{task.task_id}_")) for name in failed if _is_of(name, task.task_id)
+                )
+                found |= {f"{task.task_id}[{index}]": (task.task_id, index) for index in mapped}
+        return found
 
-    def _message(self, context: Context, failed: Sequence[str]) -> str:
+    def _message(self, context: Context, failed: Mapping[str, tuple[str, int]]) -> str:
         ti = context["ti"]
         lines = [f"{ti.dag_id} failed: as_of {self.as_of}, tenant {self.tenant}"]
-        for task_id in failed:
-            reason = ti.xcom_pull(task_ids=task_id, key=REASON)
-            lines.append(f"• {task_id}: {reason or 'its task left no reason; see its log'}")
+        for name, (task_id, index) in failed.items():
+            reason = ti.xcom_pull(task_ids=task_id, map_indexes=index, key=REASON)
+            lines.append(f"• {name}: {reason or 'its task left no reason; see its log'}")
         # Markup of chat programs begins with "<": an item's name must not call everybody.
         return "\n".join([html.escape("\n".join(lines), quote=False), ti.log_url.partition("/tasks/")[0]])
+
+
+def _is_of(name: str, mapped_id: str) -> bool:
+    return re.fullmatch(rf"{re.escape(mapped_id)}_\d+", name) is not None
 
 
 def webhook(connection: Connection) -> str:

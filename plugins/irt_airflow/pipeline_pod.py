@@ -22,6 +22,7 @@ DEFAULT_NAMESPACE = "seedtest-jobs"  # as helm-values/ has it
 JOB_COMMAND = ("python", "-m", "irt_analytics")
 #: Settings of jobs that are not secret and are the same for every job: passed on from the worker where it has them.
 JOB_SETTINGS = ("ATTEMPT_SOURCE", "REPORT_ENGINE")
+ONLY_SHARD = "1/1"
 #: A pod outlives its task's timeout by this much, so that Airflow's timeout, which names itself, comes first.
 DEADLINE_MARGIN = timedelta(minutes=2)
 LONGEST_JOB = timedelta(hours=6)
@@ -51,6 +52,8 @@ class PipelinePodOperator(BaseOperator):
         as_of: the day, templated.
         tenant: the tenant, templated.
         flags: further flags by name, templated; an empty value means "not set".
+        shard: which shard of the learners it works on, such as 2/4; all of them unless given. Nothing is left to do for
+            the only one, 1/1: the job after it does all.
         profile: the compute profile of its pod.
         connections: the Airflow connections whose credentials it gets, templated; an empty id is none.
         links: buttons of the task in the UI.
@@ -76,6 +79,7 @@ class PipelinePodOperator(BaseOperator):
         as_of: str,
         tenant: str,
         flags: Mapping[str, str] | None = None,
+        shard: str = "",
         profile: str = "medium",
         connections: Collection[str] = (),
         links: Collection[BaseOperatorLink] = (),
@@ -89,6 +93,7 @@ class PipelinePodOperator(BaseOperator):
         self.profile = compute_profile(profile)
         self.as_of = as_of
         self.tenant = tenant
+        self.shard = shard
         self.connections = tuple(connections)
         self.operator_extra_links = tuple(links)
         self.image = image or os.environ.get("IRT_JOBS_IMAGE")
@@ -99,6 +104,7 @@ class PipelinePodOperator(BaseOperator):
             f"--as-of={as_of}",
             f"--tenant={tenant}",
             *(f"--{name.replace('_', '-')}={value}" for name, value in (flags or {}).items()),
+            *([f"--shard={shard}"] if shard else []),
         ]
         self.environment = {
             **{name: os.environ[name] for name in JOB_SETTINGS if os.environ.get(name)},
@@ -116,6 +122,9 @@ class PipelinePodOperator(BaseOperator):
             AirflowException: it was killed, or it ended in a way that a retry may mend.
             AirflowFailException: a retry would end the same way.
         """
+        if self.shard == ONLY_SHARD:
+            self.log.info("one shard only: nothing to do before %s itself", self.job)
+            return
         try:
             runtime, spec = job_runtime(), self._spec()
             if runtime == "kubernetes":

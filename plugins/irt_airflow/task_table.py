@@ -5,9 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from irt_airflow.credentials import describe_connection
 from irt_airflow.pipeline_pod import PipelinePodOperator
+from irt_airflow.profiles import ComputeProfile, compute_profile
 
 PAGE = Path(__file__).parents[2] / "docs" / "dag.md"
 _TABLES = re.compile(r"(?<=<!-- tasks -->\n).*?(?=<!-- end of tasks -->)", re.DOTALL)
@@ -22,12 +24,17 @@ def task_table(dag: DAG) -> str:
     return "\n".join([*tasks, "", *params, ""])
 
 
-def _task_row(task: BaseOperator) -> str:
+def _compute(profile: ComputeProfile) -> str:
+    return ", ".join(f"{name} {profile.requests[name]} to {profile.limits[name]}" for name in ("cpu", "memory"))
+
+
+def _task_row(task: BaseOperator | MappedOperator) -> str:
     profile, connections = "", [getattr(task, "connection_id", "")]
     if isinstance(task, PipelinePodOperator):
-        requests, limits = task.profile.requests, task.profile.limits
-        profile = ", ".join(f"{name} {requests[name]} to {limits[name]}" for name in ("cpu", "memory"))
-        connections = list(task.connections)
+        profile, connections = _compute(task.profile), list(task.connections)
+    elif isinstance(task, MappedOperator):
+        profile = _compute(compute_profile(task.partial_kwargs["profile"]))
+        connections = list(task.partial_kwargs["connections"])
     return _row(
         f"`{task.task_id}`",
         ", ".join(f"`{name}`" for name in sorted(task.upstream_task_ids)),

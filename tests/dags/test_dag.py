@@ -38,11 +38,14 @@ def test_tasks_form_the_documented_chain(dag: DAG) -> None:
         "prepare_schema": set(),
         "check_attempts": {"prepare_schema"},
         "mirt_calibrate": {"check_attempts"},
-        "features_backfill": {"check_attempts", "mirt_calibrate"},
-        "compute_daily_kpis": {"features_backfill"},
+        "split_learners": {"check_attempts"},
+        "features_shards": {"check_attempts", "mirt_calibrate", "split_learners"},
+        "features_backfill": {"check_attempts", "mirt_calibrate", "features_shards"},
+        "kpi_shards": {"features_backfill", "split_learners"},
+        "compute_daily_kpis": {"features_backfill", "kpi_shards"},
         **{branch: {"compute_daily_kpis"} for branch in BRANCHES},
         "generate_weekly_report": {"compute_daily_kpis", *BRANCHES},
-        "all_branches_ok": {"mirt_calibrate", *BRANCHES, "generate_weekly_report"},
+        "all_branches_ok": {"mirt_calibrate", "features_shards", "kpi_shards", *BRANCHES, "generate_weekly_report"},
         "notify_if_failed": {*BRANCHES, "generate_weekly_report"},
     }
 
@@ -50,7 +53,9 @@ def test_tasks_form_the_documented_chain(dag: DAG) -> None:
 def test_report_outlives_a_branch_and_the_run_does_not(dag: DAG) -> None:
     rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.trigger_rule != "all_success"}
     assert rules == {
+        "features_shards": "all_done_min_one_success",
         "features_backfill": "all_done_min_one_success",
+        "compute_daily_kpis": "all_done_min_one_success",
         "generate_weekly_report": "all_done_min_one_success",
         "all_branches_ok": "none_failed",
         "notify_if_failed": "all_done",

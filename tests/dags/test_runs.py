@@ -35,6 +35,7 @@ JOBS = [
     *BRANCHES,
     "generate_weekly_report",
 ]
+SHARDS = {"features_shards", "kpi_shards"}
 TODAY = datetime.now(UTC).date()
 
 
@@ -101,7 +102,10 @@ class Runs:
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.call("GET", f"{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task for task in found}
+        return {
+            task["task_id"] if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]": task
+            for task in found
+        }
 
     def finish(self, run_id: str, *, within: float = 120) -> tuple[str, dict[str, str], dict[str, int]]:
         """Wait for a run's end; return its state, and the states and tries of its tasks."""
@@ -253,6 +257,7 @@ def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_
     assert triggered <= began <= datetime.now(UTC), "a job must know when its task's time is over"
     assert state == "success", tasks
     assert set(tasks.values()) == {"success"}
+    assert {f"{name}[0]" for name in SHARDS} <= set(tasks), "one shard, without a call of its job"
     assert not webhook.posted, "a message about a run that went well"
     assert set(tries.values()) <= {0, 1}
     for call in runs.calls(run_id):
@@ -286,6 +291,27 @@ def test_manual_run_of_a_past_day_passes_every_param_and_ends_with_the_report_s_
     links = runs.call("GET", f"{DAG}/dagRuns/{run_id}/taskInstances/generate_weekly_report/links")
     reports = runs.folder.parent / "reports"
     assert links["extra_links"] == {"Open report": f"{reports.as_uri()}/2026-01-31/report.html"}
+
+
+def test_shards_run_before_their_job_and_one_that_fails_costs_no_day(runs: Runs, webhook: Webhook) -> None:
+    """The job computes what a lost shard did not, and the run says which was lost."""
+    runs.exits("features_backfill", 1)  # the first call: a shard's
+    run_id = runs.trigger(as_of="2026-01-31", shards=3)
+    state, tasks, _ = runs.finish(run_id)
+    calls = runs.calls(run_id)
+    for job, shards in (("features_backfill", "features_shards"), ("compute_daily_kpis", "kpi_shards")):
+        flags = [call["flags"] for call in calls if call["job"] == job]
+        assert {call["shards"] for call in flags} == {"3"}
+        assert sorted(call["shard"] for call in flags[:3]) == ["1/3", "2/3", "3/3"]
+        assert [call.get("shard") for call in flags[3:]] == [None], "the job itself, after all of its shards"
+        assert {f"{shards}[{index}]" for index in range(3)} <= set(tasks)
+    failed = [name for name, task in tasks.items() if task == "failed"]
+    assert len(failed) == 1
+    assert failed[0].startswith("features_shards[")
+    assert tasks["generate_weekly_report"] == "success"
+    assert (state, tasks["all_branches_ok"]) == ("failed", "upstream_failed")
+    ((_, message),) = webhook.posted
+    assert f"• {failed[0]}: features_backfill ended with exit code 1, a defect" in message["text"]
 
 
 def test_manual_run_without_a_day_looks_at_the_day_before_it_was_triggered(runs: Runs) -> None:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from irt_analytics import db
 from irt_analytics.params import RunParams
-from irt_analytics.runner import Job, run_job
+from irt_analytics.runner import Job, Shard, run_job
 from irt_analytics.settings import Settings
 
 
@@ -105,11 +105,27 @@ def publish_bank(
 
 
 def run(
-    settings: Settings, job: str, as_of: date, *, tenant: str = "default", dry_run: bool = False, **params: Any
+    settings: Settings,
+    job: str,
+    as_of: date,
+    *,
+    tenant: str = "default",
+    dry_run: bool = False,
+    shard: str | None = None,
+    **params: Any,
 ) -> int:
     """Run a job in this process; its exit code."""
     module: Job = importlib.import_module(f"irt_analytics.jobs.{job}").JOB
-    return run_job(module, tenant=tenant, as_of=as_of, params=RunParams(**params), settings=settings, dry_run=dry_run)
+    own = None if shard is None else Shard.parse(shard)
+    return run_job(
+        module,
+        tenant=tenant,
+        as_of=as_of,
+        params=RunParams(**params),
+        settings=settings,
+        dry_run=dry_run,
+        shard=own,
+    )
 
 
 def query(settings: Settings, statement: str, *values: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from tests.integration.kpi_reference import BankItem
 from irt_analytics import db
 from irt_analytics.jobs import compute_daily_kpis
 from irt_analytics.params import RunParams
-from irt_analytics.runner import run_job
+from irt_analytics.runner import Shard, run_job
 from irt_analytics.settings import Settings
 from irt_analytics.simulate import Cohort, simulate_cohort
 
@@ -74,9 +74,15 @@ def publish(settings: Settings, bank: Mapping[str, BankItem], as_of: date, tenan
         connection.commit()
 
 
-def run(settings: Settings, as_of: date, tenant: str = "default", **params: Any) -> None:
+def run(settings: Settings, as_of: date, tenant: str = "default", shard: Shard | None = None, **params: Any) -> None:
     code = run_job(
-        compute_daily_kpis.JOB, tenant=tenant, as_of=as_of, params=RunParams(**params), settings=settings, dry_run=False
+        compute_daily_kpis.JOB,
+        tenant=tenant,
+        as_of=as_of,
+        params=RunParams(**params),
+        settings=settings,
+        dry_run=False,
+        shard=shard,
     )
     assert code == 0
 
@@ -573,6 +579,38 @@ def test_reruns_shards_and_answers_after_the_day_change_nothing(settings: Settin
         connection.commit()
     run(settings, day)
     pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
+
+
+@pytest.mark.parametrize("of", [2, 5])
+def test_shards_worked_on_by_processes_of_their_own_change_no_bit(settings: Settings, cohort: Cohort, of: int) -> None:
+    """A cluster that spreads the learners must not change a number, nor what compares a learner with all."""
+    day = LAST_DAY - timedelta(9)
+    write_answers(settings, cohort.attempts)
+    some = dict(list(true_bank(cohort).items())[::8])  # growth of most learners is in accuracy, against all others
+    publish(settings, some, day)
+    run(settings, day)
+    first = rows(settings)
+    assert {"theta", "accuracy"} <= set(first["i_t_source"])
+    run(settings, day, shards=7, shard=Shard(7, 7))  # left over from another number of shards
+    for number in (*range(1, of + 1), 2):
+        run(settings, day, shards=of, shard=Shard(number, of))
+    pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
+    with db.connect(settings) as connection:
+        connection.execute("update weekly_kpi set i_t_raw = 0.5, a_t_n = 99, e_t_n = 99, r_t_n = 99")
+        connection.commit()
+    run(settings, day, shards=of)
+    pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
+    with db.connect(settings) as connection:
+        whole, shared = connection.execute(
+            """
+            select status, rows_read, rows_written, exclusions
+            from job_run
+            where parameters ->> 'shard' is null
+            order by job_run_id
+            """
+        ).fetchall()
+        assert shared == whole
+        assert connection.execute("select count(*) from job_part").fetchall() == [(0,)]
 
 
 def test_tenants_with_the_same_ids_never_mix(settings: Settings, cohort: Cohort) -> None:

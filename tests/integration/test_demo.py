@@ -241,12 +241,14 @@ def test_the_summary_counts_what_is_in_the_database(checkout: Checkout) -> None:
 def test_the_run_is_one_of_airflows_own(checkout: Checkout) -> None:
     """Else `make up` has nothing to show of it."""
     assert checkout.metadata("select state, run_type from dag_run") == [("success", "manual")]
-    states = checkout.metadata("select task_id, state from task_instance")
-    assert {state for _, state in states} == {"success"}
-    assert {task for task, _ in states} == set(checkout.summary["seconds"]) | {"all_branches_ok"}
+    states = checkout.metadata("select task_id, map_index, state from task_instance")
+    assert {state for *_, state in states} == {"success"}
+    names = {task if index < 0 else f"{task}[{index}]" for task, index, _ in states}
+    assert names == set(checkout.summary["seconds"]) | {"all_branches_ok"}
     run_id = checkout.summary["dag_run_id"]
-    for task, _ in states:
-        log = checkout.root / ".demo/airflow/logs" / f"dag_id={DAG_ID}/run_id={run_id}/task_id={task}/attempt=1.log"
+    for task, index, _ in states:
+        folder = checkout.root / ".demo/airflow/logs" / f"dag_id={DAG_ID}/run_id={run_id}/task_id={task}"
+        log = (folder if index < 0 else folder / f"map_index={index}") / "attempt=1.log"
         assert task == "all_branches_ok" or log.stat().st_size > 0
 
 

@@ -345,6 +345,42 @@ def test_any_number_of_shards_gives_the_same_bits(settings: Settings, shards: in
         )
 
 
+@pytest.mark.parametrize("shards", [2, 5])
+def test_shards_worked_on_by_processes_of_their_own_give_the_same_bits(settings: Settings, shards: int) -> None:
+    """A cluster that spreads the learners must not change a number; nor a shard that ran twice, or before."""
+    for tenant in ("default", "sharded"):
+        publish(settings, tenant=tenant)
+        write_log(settings, _log(learners=40), tenant=tenant)
+    assert run(settings, "features_backfill", WEDNESDAY) == 0
+
+    def shard(number: int, of: int) -> None:
+        own = f"{number}/{of}"
+        assert run(settings, "features_backfill", WEDNESDAY, tenant="sharded", shard=own, shards=of) == 0
+
+    shard(7, 7)  # left over from another number of shards
+    for number in [*range(1, shards + 1), 1]:
+        shard(number, shards)
+    assert rows_of(settings, "student_week_theta", tenant="sharded").empty, "nothing of a day until all of it is there"
+    pieces = query(settings, "select count(*) from job_part")["count"].item()
+    assert pieces == 4 * (shards + 1)
+    assert run(settings, "features_backfill", WEDNESDAY, tenant="sharded", shards=shards) == 0
+    assert query(settings, "select from job_part").empty
+    for table in TABLES:
+        whole, sharded = (rows_of(settings, table, tenant=tenant) for tenant in ("default", "sharded"))
+        assert len(whole) > 40
+        pd.testing.assert_frame_equal(
+            sharded.drop(columns="tenant_id"), whole.drop(columns="tenant_id"), check_exact=True
+        )
+    columns = "rows_read, rows_written, exclusions"
+    whole, sharded = (
+        query(
+            settings, f"select {columns} from job_run where tenant_id = %s and parameters ->> 'shard' is null", tenant
+        )
+        for tenant in ("default", "sharded")
+    )
+    pd.testing.assert_frame_equal(sharded, whole)
+
+
 def test_reruns_later_days_later_answers_and_other_tenants_change_no_row(settings: Settings) -> None:
     """The history that growth is measured on must not move under it."""
     log = _log()

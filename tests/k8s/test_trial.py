@@ -77,7 +77,7 @@ def places(day: Run, witness: Witness) -> list[Place]:
         for task in client.tasks(day.run_id):
             found.append(Place(f"{task['task_id']}: rendered fields", json.dumps(task)))
             for part in ("xcomEntries", "logs/1"):
-                answer = client.request("GET", f"{run}/{task['task_id']}/{part}")
+                answer = client.request("GET", f"{run}/{task['task_id']}/{part}?map_index={task['map_index']}")
                 found.append(Place(f"{task['task_id']}: {part}", json.dumps(answer)))
     with forwarded("service/irt-postgres", 5432, AIRFLOW_NAMESPACE) as port:
         url = secret["connection"].replace("postgresql+psycopg2:", "postgresql:")

@@ -10,6 +10,7 @@ from irt_analytics import cli
 from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt.linking import LinkMethod
 from irt_analytics.params import RunParams
+from irt_analytics.runner import Shard
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -128,3 +129,18 @@ def test_a_password_in_a_malformed_url_is_not_shown(
     shown = printed.out + printed.err + caplog.text
     assert "percent-encoded" in shown
     assert not any(part in shown for part in ("s3", "cr", "et", "r/t"))
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "2", "2/", "a/b", "1/2000"])
+def test_a_shard_that_is_none_is_refused(shard: str) -> None:
+    """Taken for another one its learners would be missing, and the job would do all of it."""
+    with pytest.raises(ConfigurationError, match=f"--shard='{shard}': expected"):
+        Shard.parse(shard)
+
+
+@pytest.mark.parametrize("of", [1, 3, 7, 1024])
+def test_shards_divide_all_learners(of: int) -> None:
+    """A learner in no shard would have no features, one in two shards features twice."""
+    buckets = [Shard(number, of).buckets() for number in range(1, of + 1)]
+    owned = [bucket for first, last in buckets for bucket in range(first, last + 1)]
+    assert owned == list(range(Shard.BUCKETS))

@@ -259,16 +259,10 @@ class Airflow:
         client.log_in(self.place.secrets.password)
         return client
 
-    def task_log(self, run_id: str, task_id: str, try_number: int) -> Path:
+    def task_log(self, run_id: str, task_id: str, try_number: int, map_index: int = -1) -> Path:
         """The log file of a try of a task."""
-        return (
-            self.home
-            / "logs"
-            / f"dag_id={DAG_ID}"
-            / f"run_id={run_id}"
-            / f"task_id={task_id}"
-            / f"attempt={try_number}.log"
-        )
+        folder = self.home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return (folder if map_index < 0 else folder / f"map_index={map_index}") / f"attempt={try_number}.log"
 
 
 class Client:

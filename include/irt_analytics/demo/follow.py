@@ -59,7 +59,12 @@ def follow(airflow: Airflow, client: Client, run_id: str) -> Outcome:
 def seconds_of(tasks: Iterable[Json]) -> dict[str, float]:
     """Return the seconds of each task that has ended, in the order of their ends."""
     ended = sorted((task for task in tasks if task["duration"] is not None), key=lambda task: task["end_date"])
-    return {task["task_id"]: round(task["duration"], 1) for task in ended}
+    return {name_of(task): round(task["duration"], 1) for task in ended}
+
+
+def name_of(task: Json) -> str:
+    """A task's id and, where it is one of several of its name, its number."""
+    return str(task["task_id"]) if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]"
 
 
 @dataclass(frozen=True)
@@ -78,20 +83,20 @@ class Told:
 
     def _tell(self, task: Json) -> None:
         state = task["state"]
-        key = (task["task_id"], task["try_number"])
+        key = (name_of(task), task["try_number"])
         if state not in ENDED | {"up_for_retry"} or self.states.get(key) == state:
             return
         self.states[key] = state
         seconds = "" if task["duration"] is None else f"{task['duration']:6.1f} s"
-        self.say(f"{task['task_id']:<24}{seconds:>8}  {STATE_WORDS.get(state, state)}".rstrip())
+        self.say(f"{name_of(task):<24}{seconds:>8}  {STATE_WORDS.get(state, state)}".rstrip())
 
 
 def _last_words(airflow: Airflow, run_id: str, task: Json) -> str:
-    log = airflow.task_log(run_id, task["task_id"], task["try_number"])
+    log = airflow.task_log(run_id, task["task_id"], task["try_number"], task["map_index"])
     lines = _events(log)[-LOG_LINES:] if log.exists() else ["(it wrote no log)"]
     return "\n".join(
         [
-            f"task {task['task_id']} failed. The end of its log:",
+            f"task {name_of(task)} failed. The end of its log:",
             *(f"    {line}" for line in lines),
             f"The whole log is {airflow.place.relative(log)}",
         ]

@@ -27,9 +27,8 @@ def prepare_answers(
         bank_day: the bank is the one published as of this day; as_of by default.
         first_attempts: whether kpi_first_attempt is made.
     """
-    for setting, value in PLANNER.items():
-        context.connection.execute("select set_config(%s, %s, true)", (setting, value))
-    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
+    set_planner(context)
+    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of, **context.buckets()}
     evidence = {"rapid_share": RAPID_SHARE, "invalid_answers": context.params.invalid_answers}
     steps: dict[str, dict[str, Any]] = {
         "learner": days,
@@ -45,6 +44,12 @@ def prepare_answers(
             progress.advance(1, name)
     if first_attempts:
         db.execute(context.connection, "kpis/index_first_attempt")
+
+
+def set_planner(context: JobContext) -> None:
+    """Set `PLANNER` for the job's transaction."""
+    for setting, value in PLANNER.items():
+        context.connection.execute("select set_config(%s, %s, true)", (setting, value))
 
 
 def create(context: JobContext, statement: str, table: str, **params: Any) -> None:

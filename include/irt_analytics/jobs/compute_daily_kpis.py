@@ -2,9 +2,11 @@
 
 The answers of the windows are prepared once in temporary tables, for the day's week and for every past week that no
 run has seen complete; each week looks only at answers up to its own last day. The KPIs are set-based SQL; theta of the
-fortnights behind I_t comes from the engine, a shard of learners at a time.
+fortnights behind I_t comes from the engine, some learners at a time. What rests on one learner's answers can be
+computed in shards by other processes; what compares a learner with the cohort is this job's.
 """
 
+from collections import Counter
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
+from psycopg import sql
 
 from irt_analytics import db
 from irt_analytics.errors import Skip
@@ -26,11 +29,14 @@ from irt_analytics.jobs._growth import (
     growth_in_accuracy,
     posterior_growth,
 )
-from irt_analytics.jobs._windows import create, prepare_answers
+from irt_analytics.jobs._parts import Kept, basis, columns_of, forget, keep, rows_of, take
+from irt_analytics.jobs._windows import create, prepare_answers, set_planner
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
 
+#: Temporary tables of the KPIs that have a row a learner.
+BY_LEARNER = ("kpi_learner_week", "kpi_a_t", "kpi_e_t", "kpi_r_t", "kpi_theta_growth")
 #: Days that the earliest window reaches back from a week's last day (long previous window).
 REACH_DAYS = 55
 #: Other learners' answers that an item needs before a learner's accuracy on it is compared with theirs.
@@ -51,12 +57,52 @@ def run(context: JobContext) -> None:
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     weeks = db.read_frame(connection, "kpis/due_weeks", history_weeks=HISTORY_WEEKS, **day)
     first_day = weeks["last_day"].min() - timedelta(days=REACH_DAYS)
-    learners, scored = _prepare(context, weeks, first_day)
+    rests_on = _basis(context, weeks)
+    kept = take(context, rests_on) if context.shard is None else None
+    counts, growth = _compute(context, weeks, first_day) if kept is None else _load(context, weeks, kept)
+    _count(context, counts)
+    if context.shard is not None:
+        _keep(context, rests_on, counts, growth)
+        return
 
     db.execute(connection, "kpis/create_growth")
-    db.copy_frame(connection, "kpi_growth", _growth_in_theta(context, weeks, first_day, learners, scored))
+    if len(growth):
+        db.copy_frame(connection, "kpi_growth", _growth_in_theta(weeks, growth))
     db.copy_frame(connection, "kpi_growth", _growth_in_accuracy(context))
     connection.execute("analyze kpi_growth")
+    db.ensure_partitions(connection, [context.as_of])
+    written = db.execute(connection, "kpis/save", times_recorded=counts["timed"] > 0, **day)
+    db.execute(connection, "kpis/delete_gone", **day)
+    db.execute(connection, "kpis/blank_gone", **day)
+    if kept is not None:
+        forget(context)
+    record.wrote("weekly_kpi", written)
+    if not written:
+        raise Skip(f"no answer from {first_day} to {context.as_of}", keep_writes=True)
+
+
+def _basis(context: JobContext, weeks: pd.DataFrame) -> str:
+    published = db.read_frame(
+        context.connection, "features/calibration", tenant_id=context.tenant, as_of=context.as_of
+    )["run_id"].tolist()
+    return basis(context, " ".join([*published, *map(str, weeks["last_day"])]))
+
+
+def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple[Counter[str], pd.DataFrame]:
+    """Make the temporary tables of everything that depends on one learner's answers, of all learners or of the shard's.
+
+    Returns:
+        Numbers of what the windows hold, and growth in theta as `fortnight_growth` gives it.
+    """
+    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
+    prepare_answers(context, first_day)
+    create(context, "kpis/create_week", "kpi_week", **week_days)
+    create(context, "kpis/create_learner_week", "kpi_learner_week")
+    create(context, "kpis/create_item_day", "kpi_item_day")
+    counts: Counter[str] = Counter()
+    for name, number in db.read_frame(context.connection, "kpis/prepared").iloc[0].items():
+        counts[str(name)] = int(number)
+    growth = _raw_growth(context, weeks, first_day, counts)
     with track("activity, efficiency, resolution", 3) as progress:
         for name, minimum in (
             ("a_t", {}),
@@ -65,43 +111,83 @@ def run(context: JobContext) -> None:
         ):
             create(context, f"kpis/{name}", f"kpi_{name}", z=Z95, **minimum)
             progress.advance(1, name)
-
-    db.ensure_partitions(connection, [context.as_of])
-    written = db.execute(connection, "kpis/save", **day)
-    db.execute(connection, "kpis/delete_gone", **day)
-    db.execute(connection, "kpis/blank_gone", **day)
-    record.wrote("weekly_kpi", written)
-    if not written:
-        raise Skip(f"no answer from {first_day} to {context.as_of}", keep_writes=True)
+    return counts, growth
 
 
-def _prepare(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple[int, int]:
-    """Make the temporary tables that every KPI reads; return the numbers of learners and of answers theta may use."""
+def _count(context: JobContext, counts: Counter[str]) -> None:
     record = context.record
-    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
-    prepare_answers(context, first_day)
-    create(context, "kpis/create_week", "kpi_week", **week_days)
-    create(context, "kpis/create_learner_week", "kpi_learner_week")
-    counts = db.read_frame(context.connection, "kpis/prepared").iloc[0]
-    record.read("attempt", int(counts["answers"]))
-    record.read("published_items", int(counts["items"]))
+    record.read("attempt", counts["answers"])
+    items = db.read_frame(context.connection, "features/bank", tenant_id=context.tenant, as_of=context.as_of)
+    record.read("published_items", len(items))
     counted_as = f"first attempts counted as {context.params.invalid_answers}"
-    record.exclude("timed-out answers", int(counts["timed_out"]), counted_as)
-    record.exclude("rapid answers", int(counts["rapid"]), f"{counted_as}; under a tenth of the item's median time")
-    record.exclude("first attempts on items that are not in the bank", int(counts["uncalibrated"]), "no part in theta")
-    return int(counts["learners"]), int(counts["scored"])
+    record.exclude("timed-out answers", counts["timed_out"], counted_as)
+    record.exclude("rapid answers", counts["rapid"], f"{counted_as}; under a tenth of the item's median time")
+    record.exclude("first attempts on items that are not in the bank", counts["uncalibrated"], "no part in theta")
 
 
-def _growth_in_theta(
-    context: JobContext, weeks: pd.DataFrame, first_day: date, learners: int, scored: int
-) -> pd.DataFrame:
-    """Growth in theta of every learner and week with a scored answer, null where a fortnight has too few."""
-    if not scored:
-        return pd.DataFrame(columns=["learner", "week_start", "source", "n"])
+def _keep(context: JobContext, rests_on: str, counts: Counter[str], growth: pd.DataFrame) -> None:
+    """Keep the shard's temporary tables, by learners' ids."""
+    connection = context.connection
+    db.execute(connection, "kpis/create_theta_growth")
+    db.copy_frame(connection, "kpi_theta_growth", growth)
+    queries: dict[str, sql.Composable] = {"kpi_item_day": rows_of("kpi_item_day")}
+    for table in BY_LEARNER:
+        columns = [name for name in columns_of(connection, table) if name not in ("learner", "user_id")]
+        queries[table] = sql.SQL("select {} from {} as part join kpi_learner using (learner)").format(
+            sql.SQL(", ").join(map(sql.Identifier, ["user_id", *columns])), sql.Identifier(table)
+        )
+    queries["kpi_learner"] = sql.SQL("select user_id from kpi_learner")
+    # of all learners' first attempts, only these are looked at again once the cohort's are known
+    queries["kpi_first_attempt"] = sql.SQL(
+        """
+        select user_id, item, item_id, day, outcome
+        from kpi_first_attempt
+        join kpi_learner using (learner)
+        where learner in (select learner from kpi_first_attempt where item is null and outcome is not null)
+        """
+    )
+    keep(context, rests_on, queries, counts)
+
+
+def _load(context: JobContext, weeks: pd.DataFrame, kept: Kept) -> tuple[Counter[str], pd.DataFrame]:
+    """Make the temporary tables, and return what `_compute` does, from what all shards kept."""
+    connection = context.connection
+    set_planner(context)
+    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
+    create(context, "kpis/create_week", "kpi_week", **week_days)
+    kept.create("kpi_learner")
+    create(context, "kpis/number_learners", "kpi_learner")
+    kept.create("kpi_item_day")
+    connection.execute("alter table part_kpi_item_day rename to kpi_item_day")
+    for table in (*BY_LEARNER, "kpi_first_attempt"):
+        kept.create(table)
+        columns = [name for name in columns_of(connection, f"part_{table}") if name != "user_id"]
+        connection.execute(
+            sql.SQL(
+                "create temporary table {} on commit drop as select {} from {} join kpi_learner using (user_id)"
+            ).format(
+                sql.Identifier(table),
+                sql.SQL(", ").join(map(sql.Identifier, ["learner", *columns])),
+                sql.Identifier(f"part_{table}"),
+            )
+        )
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(f"part_{table}")))
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
+    growth = db.read_frame(connection, "kpis/theta_growth")
+    for name in ("raw", "se"):
+        growth[name] = growth[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = {name: growth[name].to_numpy(dtype=kind) for name, kind in (("week", np.int64), ("useless", np.bool_))}
+    return kept.counts, growth.assign(**whole)
+
+
+def _raw_growth(context: JobContext, weeks: pd.DataFrame, first_day: date, counts: Counter[str]) -> pd.DataFrame:
+    """Growth in theta of every learner and week with a scored answer, before it is compared with the cohort's."""
+    if not counts["scored"]:
+        return pd.DataFrame(columns=["learner", "week", "n", "raw", "se", "useless"])
     bank = db.read_frame(context.connection, "kpis/bank").set_index("item").astype("float64")
     last_days = np.array([(day - first_day).days for day in weeks["last_day"]])
-    shards = max(context.params.shards, -(-scored // ATTEMPTS_A_SHARD))
-    edges = np.linspace(0, learners, shards + 1).astype(int).tolist()
+    shards = max(context.params.shards, -(-counts["scored"] // ATTEMPTS_A_SHARD))
+    edges = np.linspace(0, counts["learners"], shards + 1).astype(int).tolist()
     parts = []
     with track("growth, learner shards", shards) as progress:
         for after, up_to in pairwise(edges):
@@ -110,7 +196,12 @@ def _growth_in_theta(
             )["lines"]
             parts.append(fortnight_growth(_parse(lines), bank, last_days))
             progress.advance()
-    growth = pd.concat(parts).sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
+    return pd.concat(parts)
+
+
+def _growth_in_theta(weeks: pd.DataFrame, growth: pd.DataFrame) -> pd.DataFrame:
+    """Rows of kpi_growth: null where a fortnight has too few answers."""
+    growth = growth.sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
     growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
     growth["reason"] = growth.pop("useless").map({True: USELESS_GROWTH})
     shrunk = [_shrink(rows) for _, rows in growth.dropna(subset="raw").groupby("week_start")]

@@ -1,13 +1,15 @@
 """Weekly and per-topic theta of every learner, and daily features by topic.
 
-Learners are worked through in shards, so that memory holds one shard's answers; a learner's rows depend on that
-learner's answers, the bank and tau only, so that they are the same for any number of shards. Items and their median
-times are those published by as_of, also for past weeks; the answers of a past week are those up to its own end.
+Learners are worked through in parts, so that memory holds one part's answers, or in shards by processes of their own;
+a learner's rows depend on that learner's answers, the bank and tau only, so that they are the same either way. Items
+and their median times are those published by as_of, also for past weeks; the answers of a past week are those up to
+its own end.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -29,13 +31,15 @@ from irt_analytics.jobs._first_attempts import (
     read_first_attempts,
     read_shards,
 )
+from irt_analytics.jobs._parts import basis, forget, keep, rows_of, shadow, take
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
-from irt_analytics.runner import Job, JobContext
+from irt_analytics.runner import Job, JobContext, Shard
 
 HISTORY_DAYS = 7 * HISTORY_WEEKS
 #: Hash buckets of learners, of which a random sample is taken.
-BUCKETS = 1024
+BUCKETS = Shard.BUCKETS
+TABLES = ("student_week_theta", "student_topic_theta", "features_topic_daily")
 #: About as many answers are read for the estimate of tau: those of a random sample of learners.
 TAU_SAMPLE = 200_000
 
@@ -119,29 +123,58 @@ def run(context: JobContext) -> None:
         bank.window_start, *plan.weeks, *(_sunday(week) - timedelta(days=window_days) for week in plan.past_weeks)
     )
 
-    for table in ("student_week_theta", "student_topic_theta", "features_topic_daily"):
-        db.execute(connection, f"features/forget_{table}", **day)
-    first_month = plan.first_date.replace(day=1)
-    months = pd.period_range(first_month, context.as_of, freq="M").to_timestamp().date
-    db.ensure_partitions(connection, months)
-    db.execute(connection, "features/past_theta")
+    kept = None
+    if context.shard is not None:
+        shadow(connection, TABLES)
+    else:
+        for table in TABLES:
+            db.execute(connection, f"features/forget_{table}", **day)
+        first_month = plan.first_date.replace(day=1)
+        months = pd.period_range(first_month, context.as_of, freq="M").to_timestamp().date
+        db.ensure_partitions(connection, months)
+        kept = take(context, basis(context, bank.run_id))
+    if kept is not None:
+        for table in TABLES:
+            record.wrote(table, kept.copy_into(table))
+        forget(context)
+        counts = kept.counts
+    else:
+        counts = _compute(context, bank, plan, first_day)
+    if context.shard is not None:
+        keep(context, basis(context, bank.run_id), {table: rows_of(table) for table in TABLES}, counts)
+    record.read("attempt", counts["attempts"])
+    InvalidAnswers(counts["timed_out"], counts["rapid"]).exclude_from(record, context.params.invalid_answers)
 
+
+def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Counter[str]:
+    """Write all tables, of all learners or of the shard's; return numbers of first attempts and of invalid ones."""
+    connection, record = context.connection, context.record
+    db.execute(connection, "features/past_theta")
+    if context.shard is not None:  # the planner takes a shard's learners for a handful
+        connection.execute("select set_config('enable_nestloop', 'off', true)")
     tau = _estimate_tau(context, bank)
     answers = _count_answers(context, first_day)
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
-    invalid = InvalidAnswers()
-    parts = read_shards(context, "features/first_attempts", size, first_day=first_day, buckets=BUCKETS)
+    counts: Counter[str] = Counter()
+    parts = read_shards(context, "features/first_attempts", size, first_day=first_day, **context.buckets())
     with track("first attempts with theta by week and topic") as progress:
         for attempts in parts:
-            record.read("attempt", len(attempts))
-            invalid += _estimate_shard(context, attempts, bank, plan, first_day, tau)
+            invalid = _estimate_shard(context, attempts, bank, plan, first_day, tau)
+            counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
             progress.advance(len(attempts))
-    invalid.exclude_from(record, context.params.invalid_answers)
     db.analyze_written(connection)
     with track("daily features", 1) as progress:
-        rows = db.execute(connection, "features/features_topic_daily", first_date=plan.first_date, **day)
+        rows = db.execute(
+            connection,
+            "features/features_topic_daily",
+            first_date=plan.first_date,
+            tenant_id=context.tenant,
+            as_of=context.as_of,
+            **context.buckets(),
+        )
         progress.advance(1)
     record.wrote("features_topic_daily", rows)
+    return counts
 
 
 def make_plan(as_of: date, last_week_theta: date | None, last_topic_daily: date | None) -> Plan:
@@ -223,7 +256,9 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     first_day = min(bank.window_start, context.as_of - timedelta(days=HISTORY_DAYS - 1))
     share = TAU_SAMPLE / max(_count_answers(context, first_day), 1)
     buckets = max(1, min(BUCKETS, round(BUCKETS * share)))
-    attempts = read_first_attempts(context, "features/first_attempts", first_day=first_day, buckets=buckets)
+    attempts = read_first_attempts(
+        context, "features/first_attempts", first_day=first_day, first_bucket=0, last_bucket=buckets - 1
+    )
     evidence, _ = _find_evidence(context, attempts, bank)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)

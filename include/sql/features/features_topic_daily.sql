@@ -39,6 +39,7 @@ with answers as (
         and topic_id is not null
         and item_id is not null
         and correct is not null
+        and in_buckets(student_id, %(first_bucket)s::int, %(last_bucket)s::int)
 ),
 
 first_answers as (
@@ -48,6 +49,7 @@ first_answers as (
         (completed_at at time zone 'UTC')::date as date,
         count(*) as first_attempts
     from first_attempts(%(tenant_id)s, %(first_date)s::date, %(as_of)s::date)
+    where in_buckets(student_id, %(first_bucket)s::int, %(last_bucket)s::int)
     group by student_id, topic_id, (completed_at at time zone 'UTC')::date
 ),
 

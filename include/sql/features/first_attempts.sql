@@ -1,5 +1,5 @@
 -- One row a first attempt on an item of the bank within [first_day, as_of], learner by learner; day counts from
--- first_day. Of 1024 hash buckets of learners, those in the first `buckets`.
+-- first_day. Of 1024 hash buckets of learners, those asked for.
 select
     first_attempt.student_id,
     first_attempt.item_id,
@@ -10,5 +10,5 @@ select
     coalesce(first_attempt.timed_out, false) as timed_out
 from first_attempts(%(tenant_id)s, %(first_day)s::date, %(as_of)s::date) as first_attempt
 join published_items(%(tenant_id)s, %(as_of)s::date) as bank using (item_id)
-where (hashtextextended(first_attempt.student_id, 0) & 1023) < %(buckets)s::int
+where in_buckets(first_attempt.student_id, %(first_bucket)s::int, %(last_bucket)s::int)
 order by first_attempt.student_id

@@ -1,4 +1,5 @@
 -- Marks runs as lost that were killed before they could say so: this run holds their lock, so they are gone.
+-- The job itself keeps all shards away.
 update job_run
 set
     status = 'lost',
@@ -8,4 +9,5 @@ where
     tenant_id = %(tenant_id)s
     and job = %(job)s
     and as_of = %(as_of)s
+    and (%(shard)s::text is null or parameters ->> 'shard' = %(shard)s::text)
     and status = 'running'

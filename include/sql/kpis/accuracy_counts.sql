@@ -11,25 +11,15 @@ with answers as (
     where outcome is not null
 ),
 
-item_days as (
-    select
-        item_id,
-        day,
-        count(*) as n,
-        sum(correct) as x
-    from answers
-    group by item_id, day
-),
-
 item_weeks as (
     select
         kpi_week.week_start,
-        item_days.item_id,
-        sum(item_days.n) as n,
-        sum(item_days.x) as x
+        item_day.item_id,
+        sum(item_day.n) as n,
+        sum(item_day.x) as x
     from kpi_week
-    join item_days on item_days.day between kpi_week.last_day - 55 and kpi_week.last_day
-    group by kpi_week.week_start, item_days.item_id
+    join kpi_item_day as item_day on item_day.day between kpi_week.last_day - 55 and kpi_week.last_day
+    group by kpi_week.week_start, item_day.item_id
 ),
 
 -- Only answers to items that are not in the bank can be enough here and too few for theta.

@@ -31,6 +31,7 @@ with answer as (
     left join kpi_bank on kpi_bank.item_id = attempt.item_id
     where
         attempt.tenant_id = %(tenant_id)s
+        and in_buckets(attempt.student_id, %(first_bucket)s::int, %(last_bucket)s::int)
         and attempt.completed_at >= %(first_day)s::date::timestamp at time zone 'UTC'
         and attempt.completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
 ),

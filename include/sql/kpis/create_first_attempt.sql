@@ -19,6 +19,7 @@ with judged as (
     from first_attempts(%(tenant_id)s, %(first_day)s::date, %(as_of)s::date) as first_attempt
     join kpi_learner on kpi_learner.user_id = first_attempt.student_id
     left join kpi_bank on kpi_bank.item_id = first_attempt.item_id
+    where in_buckets(first_attempt.student_id, %(first_bucket)s::int, %(last_bucket)s::int)
 )
 
 select

@@ -8,6 +8,7 @@ with seen as (
         and completed_at >= %(first_day)s::date::timestamp at time zone 'UTC'
         and completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
         and student_id is not null
+        and in_buckets(student_id, %(first_bucket)s::int, %(last_bucket)s::int)
 )
 
 select

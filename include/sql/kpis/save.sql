@@ -36,11 +36,7 @@ insert into weekly_kpi (
     r_t_reason,
     reconstructed
 )
-with timing as materialized (
-    select exists (select from kpi_first_attempt where timed) as recorded
-),
-
-growth as (
+with growth as (
     select distinct on (learner, week_start) *
     from kpi_growth
     order by learner, week_start, value is null, source desc
@@ -78,7 +74,7 @@ select
     case when efficiency.value is not null then 'response times' end,
     case
         when efficiency.value is not null then null
-        when not timing.recorded then 'response times are not recorded'
+        when not %(times_recorded)s then 'response times are not recorded'
         else 'fewer than 15 timed correct first attempts that count in the recent or the previous four weeks'
     end,
     resolved.value,
@@ -92,7 +88,6 @@ select
     due.week_start < date_trunc('week', %(as_of)s::date::timestamp)::date
 from kpi_learner_week as due
 join kpi_learner using (learner)
-cross join timing
 left join growth using (learner, week_start)
 left join kpi_a_t as activity using (learner, week_start)
 left join kpi_e_t as efficiency using (learner, week_start)

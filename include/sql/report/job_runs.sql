@@ -13,4 +13,5 @@ where
     tenant_id = %(tenant_id)s
     and as_of = %(as_of)s
     and job <> 'generate_weekly_report'
+    and parameters ->> 'shard' is null
 order by job, job_run_id desc

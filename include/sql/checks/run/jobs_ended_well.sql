@@ -6,7 +6,7 @@ with last_runs as (
         status,
         coalesce(error, '') as error
     from job_run
-    where tenant_id = %(tenant_id)s and as_of = %(as_of)s
+    where tenant_id = %(tenant_id)s and as_of = %(as_of)s and parameters ->> 'shard' is null
     order by job, job_run_id desc
 )
 
