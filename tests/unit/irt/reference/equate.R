@@ -1,6 +1,8 @@
-# Chains of links and their averages by R equateIRT 2.5.1, for five forms that overlap by four items. Run in this folder:
+# Chains of links and their averages by R equateIRT 2.5.1, for five forms that overlap by four items. Run in this
+# folder:
 #   Rscript equate.R
-# The covariance of a form's estimates (all b, then all a) is s_k s_l 0.5^|k - l|, s_k = 0.03 + 0.01 (k mod 5), k from 0.
+# The covariance of a form's estimates (all b, then all a) is s_k s_l 0.5^|k - l|, s_k = 0.03 + 0.01 (k mod 5), k from
+# 0.
 library(equateIRT)
 
 set.seed(4)
@@ -24,7 +26,9 @@ coefs <- lapply(1:5, function(f) {
 s <- 0.03 + 0.01 * ((0:(2 * n - 1)) %% 5)
 covariance <- outer(s, s) * 0.5^abs(outer(1:(2 * n), 1:(2 * n), "-"))
 forms <- paste0("f", 1:5)
-mods <- modIRT(coef = coefs, var = rep(list(covariance), 5), names = forms, ltparam = FALSE, lparam = FALSE, display = FALSE)
+mods <- modIRT(
+  coef = coefs, var = rep(list(covariance), 5), names = forms, ltparam = FALSE, lparam = FALSE, display = FALSE
+)
 
 paths <- list(c("f1", "f2", "f3", "f4"), c("f1", "f5", "f4"))
 rows <- NULL
