@@ -140,19 +140,39 @@ def r_service(connection: Connection) -> dict[str, str]:
                 "why there is no such service"
             )
         return {f"{variable}_UNAVAILABLE": unavailable}
+    address = http_address(
+        connection,
+        schema="http",
+        expected="the address of the service as host, port and schema, and its token as password",
+    )
+    return {f"{variable}_URL": address, f"{variable}_TOKEN": str(connection.password)}
+
+
+def http_address(connection: Connection, *, schema: str, expected: str) -> str:
+    """Return the address that host, port and schema give, without what is secret.
+
+    Args:
+        connection: of type http, with a password.
+        schema: where the connection says none.
+        expected: what its parts have to be, for an error.
+
+    Raises:
+        AirflowFailException: the connection is of another type, or lacks a part.
+    """
+    _expect_type(connection, "http")
     host = (connection.host or "").rstrip("/")
     if not host or not connection.password:
         raise AirflowFailException(
-            f"connection {connection.conn_id!r} has no {'password' if host else 'host'}; expected the address of the "
-            "service as host, port and schema, and its token as password"
+            f"connection {connection.conn_id!r} has no {'password' if host else 'host'}; expected {expected}"
         )
     scheme, separator, rest = host.partition("://")
     if not separator:
-        scheme, rest = connection.schema or "http", host
-    if rest.count(":") > 1 and not rest.startswith("["):
-        rest = f"[{rest}]"
+        scheme, rest = connection.schema or schema, host
+    name, slash, path = rest.partition("/")
+    if name.count(":") > 1 and not name.startswith("["):
+        name = f"[{name}]"
     port = f":{connection.port}" if connection.port else ""
-    return {f"{variable}_URL": f"{scheme}://{rest}{port}", f"{variable}_TOKEN": connection.password}
+    return f"{scheme}://{name}{port}{slash}{path}"
 
 
 def _expect_type(connection: Connection, *types: str) -> None:

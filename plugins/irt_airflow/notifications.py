@@ -17,6 +17,8 @@ from typing import Any
 from airflow.sdk import BaseHook, BaseOperator, Connection, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
+from irt_airflow.credentials import http_address
+
 CONNECTION = "irt_notifications"
 #: XCom of a failed task: the line that says why.
 REASON = "reason"
@@ -116,22 +118,12 @@ def webhook(connection: Connection) -> str:
     Raises:
         AirflowFailException: the connection is of another type, or lacks a part.
     """
-    if connection.conn_type != "http":
-        raise AirflowFailException(
-            f"connection {CONNECTION!r} has the type {connection.conn_type!r}; expected http, a webhook"
-        )
-    host = (connection.host or "").rstrip("/")
-    if not host or not connection.password:
-        raise AirflowFailException(
-            f"connection {CONNECTION!r} has no {'password' if host else 'host'}; expected the webhook's address: host "
-            "and schema, and the secret rest of it as password"
-        )
-    scheme, separator, rest = host.partition("://")
-    if not separator:
-        scheme, rest = connection.schema or "https", host
-    name, slash, path = rest.partition("/")
-    port = f":{connection.port}" if connection.port else ""
-    return f"{scheme}://{name}{port}{slash}{path}/{connection.password.lstrip('/')}"
+    address = http_address(
+        connection,
+        schema="https",
+        expected="the webhook's address: host and schema, and the secret rest of it as password",
+    )
+    return f"{address}/{str(connection.password).lstrip('/')}"
 
 
 def post(connection: Connection, text: str) -> None:
