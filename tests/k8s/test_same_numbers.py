@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.prove, pytest.mark.timeout(5400)]
 QUERY_OF_FILES = """
     select regexp_replace(url, '.*/', '') as name, sha256
     from report_artifacts
-    where format = 'csv' and tenant_id = %s
+    where starts_with(format, 'csv:') and tenant_id = %s
     order by name
 """
 
