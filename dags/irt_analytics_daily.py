@@ -410,6 +410,7 @@ with DAG(
         minutes=60,
         profile="medium",
         trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        pre_execute=only_after("features_backfill"),
         outlets=[WEEKLY_KPIS],
         doc_md="Improvement I_t, attention A_t, efficiency E_t and recovery R_t of every learner, each with its "
         "interval, or null with the reason.",

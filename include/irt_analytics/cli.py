@@ -144,6 +144,11 @@ def _job_command(name: str) -> click.Command:
         day, params, settings = parse_day(as_of), parse_params(flags), load_settings()
         job: Job = importlib.import_module(f"irt_analytics.jobs.{name}").JOB
         own = Shard.parse(shard) if shard else None
+        if own is not None and own.of != params.shards:
+            raise ConfigurationError(
+                f"--shard={shard} with --shards={params.shards}: expected the same number, "
+                "for the job takes what so many left"
+            )
         sys.exit(run_job(job, tenant=tenant, as_of=day, params=params, settings=settings, dry_run=dry_run, shard=own))
 
     options: list[click.Parameter] = [

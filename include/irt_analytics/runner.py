@@ -140,6 +140,9 @@ def run_job(
         with _terminable(), db.connect(settings, autocommit=True) as books, locked(books, job, tenant, as_of, shard):
             run = _Bookkeeping(books, job, tenant, as_of, params, settings, dry_run, shard)
             run.open()
+            if shard is not None and not dry_run:
+                key = {"tenant_id": tenant, "job": job.name, "as_of": as_of, "shard": shard.number}
+                db.execute(books, "parts/forget", **key)
             return _run_locked(job, run, tenant, as_of, params, settings, dry_run, shard)
     except Terminated:
         logger.error("terminated; nothing of this run was written")

@@ -95,7 +95,9 @@ class NotifyIfFailedOperator(BaseOperator):
                 mapped = sorted(
                     int(name.removeprefix(f"{task.task_id}_")) for name in failed if _is_of(name, task.task_id)
                 )
-                found |= {f"{task.task_id}[{index}]": (task.task_id, index) for index in mapped}
+                if mapped:  # they mostly fail for one reason, and a message has a length
+                    more = f" and {len(mapped) - 1} more" if len(mapped) > 1 else ""
+                    found[f"{task.task_id}[{mapped[0]}]{more}"] = (task.task_id, mapped[0])
         return found
 
     def _message(self, context: Context, failed: Mapping[str, tuple[str, int]]) -> str:

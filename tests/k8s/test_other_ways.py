@@ -50,7 +50,7 @@ def test_tasks_in_pods_of_their_own_give_the_same_day(
     assert results() == before
 
 
-def test_an_upgrade_can_be_taken_back(day: Run) -> None:
+def test_an_upgrade_can_be_taken_back(day: Run, back_to_the_trial: None) -> None:  # noqa: ARG001
     """Of the values, that is; of the code, see tests/prove/test_rollback.py."""
     before = results()
     release = next(one for one in product("trial", root=ROOT) if one.name == "airflow")
@@ -88,14 +88,18 @@ def given(
     secret = TOKEN_SECRETS["irt"]
     kept = read_secret(secret, AIRFLOW_NAMESPACE)
     assert kept is not None
-    with reached_from_pods(cluster.host, f"pw-{secrets.token_hex(12)}/%@") as (here, there):
-        for command in (("prepare_schema", f"--as-of={DAY}"), (*COHORT, "--tenant", TENANT)):
-            subprocess.run(
-                [sys.executable, "-m", "irt_analytics", *command], env={**os.environ, "DATABASE_URL": here}, check=True
-            )
-        replace(trial, database_url=url_of(there)).install(print)
-        yield here
-    write_secret(secret, AIRFLOW_NAMESPACE, kept)
+    try:
+        with reached_from_pods(cluster.host, f"pw-{secrets.token_hex(12)}/%@") as (here, there):
+            for command in (("prepare_schema", f"--as-of={DAY}"), (*COHORT, "--tenant", TENANT)):
+                subprocess.run(
+                    [sys.executable, "-m", "irt_analytics", *command],
+                    env={**os.environ, "DATABASE_URL": here},
+                    check=True,
+                )
+            replace(trial, database_url=url_of(there)).install(print)
+            yield here
+    finally:
+        write_secret(secret, AIRFLOW_NAMESPACE, kept)
 
 
 def url_of(conninfo: str) -> str:

@@ -22,8 +22,7 @@ from tests.r.rservice import PACKAGES, branch_services
 
 from irt_analytics.deploy.cluster import forwarded, read_secret
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE
-from irt_analytics.deploy.run import load
-from irt_analytics.deploy.trial import Trial
+from irt_analytics.deploy.run import Run, load
 
 __all__ = ["r_status", "require_r"]  # fixtures of this module too
 
@@ -66,7 +65,7 @@ LOGS = [
 
 
 @pytest.fixture
-def other_database(trial: Trial) -> Iterator[str]:  # noqa: ARG001
+def other_database(day: Run) -> Iterator[str]:  # noqa: ARG001
     """URL of an empty database of the trial's PostgreSQL: another release of it rounds its functions differently."""
     wanted = psycopg.conninfo.conninfo_to_dict(answers_url())
     password = (read_secret("irt-postgres", AIRFLOW_NAMESPACE) or {})["password"]
@@ -74,6 +73,7 @@ def other_database(trial: Trial) -> Iterator[str]:  # noqa: ARG001
         admin = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
         with psycopg.connect(admin, autocommit=True) as server:
             owner = sql.Identifier(str(wanted["user"]))
+            server.execute("drop database if exists by_processes with (force)")
             server.execute(sql.SQL("create database by_processes owner {}").format(owner))
         yield f"postgresql://{wanted['user']}:{wanted['password']}@127.0.0.1:{port}/by_processes?sslmode=disable"
         with psycopg.connect(admin, autocommit=True) as server:
@@ -82,7 +82,7 @@ def other_database(trial: Trial) -> Iterator[str]:  # noqa: ARG001
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.tenant)
 def test_pods_give_the_numbers_that_processes_give(
-    trial: Trial,  # noqa: ARG001
+    day: Run,  # noqa: ARG001 - the Dag is there, and not paused
     other_database: str,
     require_r: Callable[[str], Path],
     tmp_path: Path,

@@ -131,6 +131,16 @@ def test_a_password_in_a_malformed_url_is_not_shown(
     assert not any(part in shown for part in ("s3", "cr", "et", "r/t"))
 
 
+def test_a_shard_of_another_number_than_the_job_takes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be computed for hours and never looked at."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    shard = ("--shards=4", "--shard=2/8")
+    assert run(monkeypatch, "features_backfill", "--as-of=2026-01-31", *shard) == 64
+    assert "--shard=2/8 with --shards=4" in caplog.text + capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "2", "2/", "a/b", "1/2000"])
 def test_a_shard_that_is_none_is_refused(shard: str) -> None:
     """Taken for another one its learners would be missing, and the job would do all of it."""

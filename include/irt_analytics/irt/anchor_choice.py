@@ -64,12 +64,13 @@ class AnchorChoice:
         return described
 
 
-def choose_anchors(common: pd.DataFrame, *, least_answers: int, fewest: int) -> AnchorChoice:
+def choose_anchors(common: pd.DataFrame, *, least_answers: int, fewest: int, share: float = 0.0) -> AnchorChoice:
     """Choose the anchors of a link: tagged items, else sound ones; where they are under `fewest`, what there is.
 
-    Sound is what has `least_answers` in both calibrations, fits, and did not drift in what both rest on. Without
-    `fewest` of these the misfitting and the drifted count too, whom the test of drift may still drop, and without
-    `fewest` of those everything that has answers in both.
+    Sound is what has `least_answers` in both calibrations, fits, and did not drift in what both rest on. Where these
+    are fewer than `fewest`, or than `share` of the items with so many answers, the model is what does not fit: then
+    the misfitting and the drifted count too, whom the test of drift may still drop. Without `fewest` of those,
+    everything that has answers in both does.
 
     Args:
         common: item_id, b (of the reference), topic_id, n_responses, n_responses_reference (0: documented parameters,
@@ -77,6 +78,7 @@ def choose_anchors(common: pd.DataFrame, *, least_answers: int, fewest: int) -> 
             drifted.
         least_answers: in both calibrations, of a sound anchor.
         fewest: anchors that a set has to have.
+        share: of the items with enough answers that has to be sound.
     """
     items = common[["item_id", "b", "topic_id"]].reset_index(drop=True).assign(brought_back=False)
     tagged = common["tagged"].to_numpy(dtype=bool)
@@ -91,7 +93,7 @@ def choose_anchors(common: pd.DataFrame, *, least_answers: int, fewest: int) -> 
         return _choice("tagged as anchors", items, tagged, [(~tagged, "not tagged")])
     sound = enough & ~misfits & ~drifted
     back = _brought_back(items, sound, enough & ~drifted, common["misfit"].to_numpy(dtype=np.float64))
-    if (sound | back).sum() >= fewest:
+    if sound.sum() >= max(fewest, share * enough.sum()):
         return _choice(
             f"in common with {least_answers} first attempts" + (", fit and no drift" if judged else ""),
             items.assign(brought_back=back),

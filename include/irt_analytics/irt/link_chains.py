@@ -12,7 +12,7 @@ in common being counted as such (Battauz, 2013, Psychometrika, 78, 464-480).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +35,8 @@ class LinkPath:
     """A line found over other calibrations.
 
     Attributes:
-        line: the line with its errors; its anchors are those of the step that has the fewest.
+        line: the line with its errors; its anchors are those of the step that has the fewest, its dropped items those
+            of every step.
         paths: names of the calibrations on every way from the new one to the reference.
         weights: of the ways, summing to 1.
         derivatives: of A and B (columns) in the parameters (item_id, "a" | "b" | "c") of every calibration, by name.
@@ -97,7 +98,12 @@ def chain_links(
     errors = {name: given[name] if name in given else _variances(calibrations[name]) for name in path}
     weakest = min(steps, key=lambda step: len(step.new))
     covariance = _covariance_between(derivatives, derivatives, errors)
-    line = _line(A, B, covariance, method, symmetric, tuple(weakest.new.index))
+    line = replace(
+        _line(A, B, covariance, method, symmetric, tuple(weakest.new.index)),
+        dropped={item: reason for step in steps for item, reason in step.dropped.items()},
+    )
+    if all(step.fixed_slope for step in steps):
+        line = replace(line, se_A=0.0)
     return LinkPath(line, (tuple(path),), (1.0,), derivatives, errors)
 
 
@@ -132,14 +138,15 @@ def average_links(links: Sequence[LinkPath], *, weighted: bool = True) -> LinkPa
             return float(np.trace(gradient @ joint @ gradient.T)) / scale
 
         scale = float(np.trace(joint)) / n
-        ways = minimize(
-            variance,
-            ways,
-            method="SLSQP",
-            bounds=[(0.0, 1.0)] * n,
-            constraints=LinearConstraint(np.ones(n), 1.0, 1.0),
-            options={"ftol": 1e-12},
-        ).x
+        if scale > 0.0:  # lines without any error weigh alike
+            ways = minimize(
+                variance,
+                ways,
+                method="SLSQP",
+                bounds=[(0.0, 1.0)] * n,
+                constraints=LinearConstraint(np.ones(n), 1.0, 1.0),
+                options={"ftol": 1e-12},
+            ).x
     (A, B), gradient = _bisector(lines, ways)
     derivatives: dict[Hashable, pd.DataFrame] = {}
     for k, link in enumerate(links):
@@ -149,7 +156,12 @@ def average_links(links: Sequence[LinkPath], *, weighted: bool = True) -> LinkPa
             derivatives[name] = derivatives[name].add(moved, fill_value=0.0) if name in derivatives else moved
     weakest = min((link.line for link in links), key=lambda line: line.n_anchors_used)
     first = links[0].line
-    line = _line(A, B, gradient @ joint @ gradient.T, first.method, first.symmetric, weakest.anchors)
+    line = replace(
+        _line(A, B, gradient @ joint @ gradient.T, first.method, first.symmetric, weakest.anchors),
+        dropped={item: reason for link in links for item, reason in link.line.dropped.items()},
+    )
+    if all(link.line.se_A == 0.0 for link in links):
+        line = replace(line, se_A=0.0)
     paths = tuple(path for link in links for path in link.paths)
     shares = tuple(float(share * own) for share, link in zip(ways, links, strict=True) for own in link.weights)
     return LinkPath(line, paths, shares, derivatives, errors)

@@ -72,10 +72,10 @@ class OnlineBank:
         """
         width = 8 * self._table.shape[1]
         digest, rest = state[:_DIGEST_BYTES], state[_DIGEST_BYTES:]
-        if digest != self._digest or len(rest) < width or (len(rest) - width) % 4:
+        if digest != self._seal(rest):
             raise ValueError(
-                "this state was kept of another bank or prior, and its posterior means nothing under this one; "
-                "add the learner's answers to start()"
+                "this state was kept of another bank or prior, whose posterior means nothing under this one, or it is "
+                "damaged; add the learner's answers to start()"
             )
         log_posterior = np.frombuffer(rest[:width], dtype="<f8").astype(np.float64)
         return OnlineAbility(self, log_posterior, np.frombuffer(rest[width:], dtype="<i4").astype(np.int32))
@@ -86,9 +86,13 @@ class OnlineBank:
     def _fingerprint(self) -> bytes:
         digest = hashlib.sha256(repr([quoted(item) for item in self._ids]).encode())
         digest.update(np.array([*self.prior]).tobytes())
-        for values in self._curves:
+        for values in (self._nodes, *self._curves):
             digest.update(np.ascontiguousarray(values).tobytes())
-        return digest.digest()[:_DIGEST_BYTES]
+        return digest.digest()
+
+    def _seal(self, content: bytes) -> bytes:
+        """What a state of this bank begins with."""
+        return hashlib.sha256(self._digest + content).digest()[:_DIGEST_BYTES]
 
 
 class OnlineAbility:
@@ -138,8 +142,8 @@ class OnlineAbility:
 
     def state(self) -> bytes:
         """All of it, to be kept for `OnlineBank.restore` of the same bank: half a kilobyte and 4 bytes an answer."""
-        answers = self._answers[: self._n].astype("<i4")
-        return self._bank._digest + self._log_posterior.astype("<f8").tobytes() + answers.tobytes()
+        content = self._log_posterior.astype("<f8").tobytes() + self._answers[: self._n].astype("<i4").tobytes()
+        return self._bank._seal(content) + content
 
     def _moments(self) -> tuple[float, float]:
         bank = self._bank

@@ -2,8 +2,10 @@
 
 A shard writes none of the job's tables. It keeps its rows as pieces of job_part, and the job, which runs after all
 shards, puts them into its tables in the one transaction in which it would have written its own, and deletes them. So a
-day is replaced whole or not at all, by whatever number of shards. What is not there in full, of this very Airflow run,
-these parameters, this code and this published bank, is not taken: the job then computes all of it, the same numbers.
+day is replaced whole or not at all, by whatever number of shards. What is not there in full, of this very Airflow run
+and half a day, these parameters, this code, this published bank and these weeks, is not taken: the job then computes
+all of it, the same numbers. A shard that starts again takes what it left before away first: should it fail, that is
+not taken beside what the others have newly computed.
 """
 
 from __future__ import annotations
@@ -30,10 +32,15 @@ COUNTS = "counts"
 logger = logging.getLogger(__name__)
 
 
-def basis(context: JobContext, run_id: str) -> str:
-    """What a shard's numbers rest on beside the log; `shards` itself changes none of them."""
+def basis(context: JobContext, plan: str) -> str:
+    """What a shard's numbers rest on beside the log; `shards` itself changes none of them.
+
+    Args:
+        context: the run's.
+        plan: the published calibration, and what is due.
+    """
     params = context.params.model_dump(exclude={"shards"})
-    return hashlib.sha256(json.dumps([params, code_version(), run_id], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([params, code_version(), plan], sort_keys=True).encode()).hexdigest()
 
 
 def shadow(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:

@@ -123,6 +123,7 @@ def run(context: JobContext) -> None:
         bank.window_start, *plan.weeks, *(_sunday(week) - timedelta(days=window_days) for week in plan.past_weeks)
     )
 
+    rests_on = basis(context, f"{bank.run_id} {plan}")
     kept = None
     if context.shard is not None:
         shadow(connection, TABLES)
@@ -132,16 +133,18 @@ def run(context: JobContext) -> None:
         first_month = plan.first_date.replace(day=1)
         months = pd.period_range(first_month, context.as_of, freq="M").to_timestamp().date
         db.ensure_partitions(connection, months)
-        kept = take(context, basis(context, bank.run_id))
+        kept = take(context, rests_on)
     if kept is not None:
         for table in TABLES:
+            if table == TABLES[-1]:  # in the order of locks of a job that computes, or two could wait for each other
+                db.analyze_written(connection)
             record.wrote(table, kept.copy_into(table))
         forget(context)
         counts = kept.counts
     else:
         counts = _compute(context, bank, plan, first_day)
     if context.shard is not None:
-        keep(context, basis(context, bank.run_id), {table: rows_of(table) for table in TABLES}, counts)
+        keep(context, rests_on, {table: rows_of(table) for table in TABLES}, counts)
     record.read("attempt", counts["attempts"])
     InvalidAnswers(counts["timed_out"], counts["rapid"]).exclude_from(record, context.params.invalid_answers)
 

@@ -195,7 +195,9 @@ def run(context: JobContext) -> None:
     for exclusion in fit.exclusions:
         context.record.exclude(exclusion.reason, exclusion.count, _examples(exclusion.ids))
     yesterday = context.as_of - timedelta(days=1)
-    references = _read(context, "calibration/references", day=yesterday, window_start=window.start)
+    # Of a window that reaches further back than asked, an item that drifted in its early part may return.
+    drifts_since = max(window.start, context.as_of - timedelta(days=context.params.irt_window_days))
+    references = _read(context, "calibration/references", day=yesterday, drifts_since=drifts_since)
     bank_before = reference.merge(
         references[["item_id", "status", "run", "drifted_on"]], on="item_id", suffixes=("", "_reference")
     )
@@ -596,23 +598,25 @@ def _choose(items: pd.DataFrame, reference: pd.DataFrame, tagged: pd.Series[str]
 
     Args:
         items: item_id and n_responses of what is calibrated.
-        reference: the same of what is published, or documented, with b, topic_id and, where they are judged, a and
-            `JUDGED`.
+        reference: the same of what is published, or documented, with b, topic_id and, where they are judged, a,
+            se_a and `JUDGED`.
         tagged: ids of the items tagged as anchors.
         params: the numbers that are asked for.
     """
     judged = set(JUDGED) <= set(reference)
-    reference = reference[["item_id", "b", "topic_id", "n_responses", *(("a", *JUDGED) if judged else ())]]
+    reference = reference[["item_id", "b", "topic_id", "n_responses", *(("a", "se_a", *JUDGED) if judged else ())]]
     common = items[["item_id", "n_responses"]].merge(reference, on="item_id", suffixes=("", "_reference"))
     common["tagged"] = common["item_id"].isin(tagged)
     if judged:
         worst = common[["infit", "outfit"]].max(axis=1).fillna(1.0)
         off_curve = (common["fit_p"] < LEVEL) & (common["rmsd"] >= OFF_CURVE)
-        flat = common["a"] < LOW_DISCRIMINATION
+        upper_a = common["a"] + 1.96 * common["se_a"]
+        flat = (common["a"] < LOW_DISCRIMINATION) & (upper_a < 2 * LOW_DISCRIMINATION)
         common["misfits"] = off_curve | flat | (worst > MISFIT)
         common["misfit"] = worst + off_curve + flat
         common["drifted"] = common["drifted_on"].notna()
-    return choose_anchors(common, least_answers=params.item_minimum, fewest=params.min_anchors)
+    least, share = params.min_anchors, params.min_anchor_share
+    return choose_anchors(common, least_answers=params.item_minimum, fewest=least, share=share)
 
 
 def _fixed_anchors(

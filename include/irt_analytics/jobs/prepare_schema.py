@@ -12,10 +12,11 @@ LOCK_TIMEOUT = "60s"
 
 
 def run(context: JobContext) -> None:
-    """Migrate, define the view, and make the partitions that this day's jobs will write to."""
+    """Migrate, define the view, make the partitions of this day's jobs, and delete what shards left behind."""
     connection = context.connection
     connection.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     context.record.wrote("_yoyo_migration", len(db.migrate(connection)))
+    db.execute(connection, "parts/forget_old")
     define_attempt_view(connection, context.settings.attempt_source)
     db.ensure_partitions(connection, [context.as_of - timedelta(weeks=weeks) for weeks in range(HISTORY_WEEKS + 1)])
 

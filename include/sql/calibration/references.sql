@@ -1,6 +1,6 @@
 -- One row an item of the bank published by a day: the parameters that a calibration links to, which are those first
 -- published as estimated (or since the item's last drift), and the calibration that they are of; how the item fits the
--- calibration published last, and the last day since the window's start on which it was published as drifted.
+-- calibration published last, and the last day since `drifts_since` on which it was published as drifted.
 with bank as (
     select
         item_id,
@@ -20,7 +20,7 @@ drifts as (
     where
         fit.tenant_id = %(tenant_id)s
         and fit.published
-        and fit.as_of between %(window_start)s::date and %(day)s::date
+        and fit.as_of between %(drifts_since)s::date and %(day)s::date
     group by item.item_id
 ),
 

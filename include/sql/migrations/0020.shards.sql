@@ -16,6 +16,7 @@ create unlogged table job_part (
     columns jsonb not null,
     rows bigint not null,
     content bytea not null,
+    kept_at timestamptz not null default clock_timestamp(),
     primary key (tenant_id, job, as_of, shard, name, piece),
     constraint job_part_shard check (shard between 1 and shards)
 );
@@ -35,6 +36,7 @@ comment on column job_part.basis is 'Hash of parameters, code version and publis
 comment on column job_part.columns is 'Names and types of its columns, in order; or the counts.';
 comment on column job_part.rows is 'Rows in all pieces.';
 comment on column job_part.content is 'Piece of a binary COPY stream.';
+comment on column job_part.kept_at is 'When it was kept. After twelve hours nothing takes it: the log may hold later answers.';
 
 -- Whether a learner is in one of 1,024 hash buckets, from the first to the last. All of them cost nothing: the planner
 -- sees that then it is true of everybody.

@@ -1,4 +1,5 @@
--- One row a shard and table that this run and basis left for a day, where all shards of their number did.
+-- One row a shard and table that this run and basis left for a day within twelve hours, where all shards of their number
+-- did.
 with own as (
     select
         shard,
@@ -13,6 +14,7 @@ with own as (
         and shards = %(shards)s
         and basis = %(basis)s
         and dag_run_id is not distinct from %(dag_run_id)s
+        and kept_at > now() - interval '12 hours'
         and piece = 0
 )
 

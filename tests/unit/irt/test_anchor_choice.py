@@ -23,7 +23,7 @@ def common(n: int = 30, **changes: dict[int, Any]) -> pd.DataFrame:
 
 
 def choose(frame: pd.DataFrame) -> AnchorChoice:
-    return choose_anchors(frame, least_answers=100, fewest=5)
+    return choose_anchors(frame, least_answers=100, fewest=5, share=0.2)
 
 
 def test_no_sound_item_is_left_out() -> None:
@@ -44,6 +44,14 @@ def test_what_cannot_carry_the_scale_is_left_out_with_its_reason(column: str, va
     choice = choose(common(30, **{column: {4: value, 11: value}}))
     assert set(common()["item_id"]) - set(choice.anchors) == {"i04", "i11"}
     assert choice.described()["left_out"] == [{"reason": reason, "count": 2, "examples": ["i04", "i11"]}]
+
+
+def test_where_nearly_every_item_misfits_it_is_the_model_that_does() -> None:
+    """A scale on the few that are left, or on those brought back alone, would be looser than with all."""
+    misfits = dict.fromkeys(range(5, 200), True)
+    assert len(choose(common(200, misfits=misfits)).anchors) == 200
+    assert len(choose(common(30, misfits=dict.fromkeys(range(30), True))).anchors) == 30
+    assert len(choose(common(200, misfits=dict.fromkeys(range(40, 200), True))).anchors) < 50
 
 
 def test_tagged_anchors_are_not_judged_and_too_few_of_them_do_not_count() -> None:
@@ -90,6 +98,8 @@ def test_fewer_than_a_link_needs_take_in_what_there_is() -> None:
         ({"fit_p": 0.01, "rmsd": 0.04}, True),
         ({"fit_p": 0.2, "rmsd": 0.06}, True),
         ({"a": 0.3}, False),
+        ({"a": 0.3, "se_a": 0.3}, True),
+        ({"a": 0.3, "se_a": float("nan")}, True),
         ({"drifted_on": date(2026, 1, 1)}, False),
         ({"infit": 0.6, "outfit": 0.3}, True),
     ],
@@ -98,7 +108,7 @@ def test_what_the_job_holds_against_an_anchor(found: dict[str, object], is_ancho
     """By the report's own rules: an editor sees the same items listed that the scale does not rest on."""
     items = common()[["item_id", "b", "topic_id", "n_responses"]]
     unknown = {"infit": 0.9, "outfit": 0.9, "fit_p": float("nan"), "rmsd": float("nan"), "drifted_on": None}
-    reference = items.assign(a=1.0, **unknown)
+    reference = items.assign(a=1.0, se_a=0.1, **unknown)
     for name, value in found.items():
         reference[name] = reference[name].astype(object).where(reference.index != 7, value).infer_objects()
     choice = _choose(items, reference, pd.Series([], dtype=str), RunParams())

@@ -77,7 +77,7 @@ def test_what_is_kept_is_complete_small_and_of_its_bank() -> None:
     for other in others:
         with pytest.raises(ValueError, match="another bank or prior"):
             other.restore(kept)
-    for broken in (kept[:100], kept[:-1]):
+    for broken in (kept[:100], kept[:-1], kept[:-4], kept[:-1] + b"\x7f"):
         with pytest.raises(ValueError, match="another bank or prior"):
             online.restore(broken)
 
