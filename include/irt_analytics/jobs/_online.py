@@ -80,7 +80,7 @@ def ability_now(
     """
     learner = {"tenant_id": tenant, "as_of": as_of, "student_id": student_id}
     with reading(settings) as connection:
-        fits = db.read_frame(connection, "online/calibration", tenant_id=tenant, as_of=as_of)
+        fits = db.read_frame(connection, "calibration/published_fit", tenant_id=tenant, day=as_of)
         if fits.empty:
             raise ConfigurationError(
                 f"--as-of={as_of}: tenant {tenant!r} has no items published by then: run mirt_calibrate first"

@@ -1,10 +1,14 @@
--- One row: the calibration published by a day. None where there is none.
+-- One row: the calibration published by a day, with what abilities under it rest on. None where there is none.
 select
+    run_id,
+    as_of,
+    window_start,
     model,
     latent_mean,
     latent_sd,
     log_likelihood,
-    n_responses
+    n_responses,
+    parameters ->> 'invalid_answers' as invalid_answers
 from mirt_fit_meta
 where
     tenant_id = %(tenant_id)s
