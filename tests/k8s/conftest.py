@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import pytest
@@ -181,6 +181,12 @@ class Witness:
             for process in psutil.process_iter(["cmdline"]):
                 self.commands.add(" ".join(process.info["cmdline"] or ()))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def job_pods(self) -> list[dict[str, Any]]:
         """The pods that were jobs of the Dag; the clean-up's were there, too."""
         return [pod for pod in self.pods.values() if "task_id" in pod["metadata"]["labels"]]
@@ -195,9 +201,8 @@ class Witness:
 @pytest.fixture(scope="session")
 def witness(trial: Trial) -> Iterator[Witness]:  # noqa: ARG001
     """What was to be seen of the day while it ran."""
-    found = Witness(JOBS_NAMESPACE)
-    yield found
-    found.end()
+    with Witness(JOBS_NAMESPACE) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,6 @@ def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_fact
         },
     }
     (folder / "connections.json").write_text(json.dumps(connections))
-    seen = Witness(cluster.namespace)
     environment = {
         **os.environ,
         "IRT_RUNTIME": "kubernetes",
@@ -117,11 +116,10 @@ def day(cluster: Cluster, answers: str, store: str, password: str, tmp_path_fact
     }
     program = [sys.executable, str(ROOT / "tests" / "k8s" / "run_day.py")]
     arguments = [AS_OF.isoformat(), str(folder / "connections.json"), str(folder / "result.json")]
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("w") as log, Witness(cluster.namespace) as seen:
         ended = subprocess.run(
             [*program, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
         )
-    seen.end()
     text = (folder / "log").read_text()
     assert ended.returncode == 0, text[-5000:]
     return Day(**json.loads((folder / "result.json").read_text()), seen=seen, log=text)

@@ -238,6 +238,7 @@ def test_a_task_whose_process_is_killed_finds_its_pod_again(day: Run) -> None:
     assert after["try_number"] == before + 2
     text = log(day.run_id, JOB, before + 2)
     assert f"{JOB} ended after" in text
+    assert said
     assert [line for line in said if json.dumps(line, ensure_ascii=False)[1:-1] not in text] == []
 
 

@@ -41,9 +41,8 @@ def test_tasks_in_pods_of_their_own_give_the_same_day(
 ) -> None:
     before = results()
     replace(trial, executor="KubernetesExecutor").install(print)
-    seen = Witness(AIRFLOW_NAMESPACE)
-    run_day(DAY, CONF, print)
-    seen.end()
+    with Witness(AIRFLOW_NAMESPACE) as seen:
+        run_day(DAY, CONF, print)
     workers = {pod["metadata"]["labels"].get("task_id") for pod in seen.pods.values()}
     assert set(JOBS) | {"check_attempts"} <= workers
     await_nothing_left()

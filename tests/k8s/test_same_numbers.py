@@ -17,6 +17,7 @@ from tests.integration.chain import CHAIN, contents
 from tests.integration.real_logs import REAL_LOGS
 from tests.k8s.conftest import CONF
 from tests.k8s.installation import airflow, answers, answers_url, await_state
+from tests.k8s.installation import log as task_log
 from tests.r.conftest import r_status, require_r
 from tests.r.rservice import PACKAGES, branch_services
 
@@ -35,14 +36,22 @@ QUERY_OF_FILES = """
     order by name
 """
 
+QUERY_OF_SHARDS = """
+    select job, parameters ->> 'shard' as shard
+    from job_run
+    where parameters ->> 'shard' is not null and status = 'success' and tenant_id = %s
+    order by job, shard
+"""
+
 
 @dataclass(frozen=True)
 class Log:
-    """A log of a tenant of its own, how it gets into the database, and the day to compute."""
+    """A log of a tenant of its own, how it gets into the database, the day to compute, and the shards of it in pods."""
 
     tenant: str
     command: tuple[str, ...]
     day: date
+    shards: int = 1
 
     @property
     def commands(self) -> list[tuple[str, ...]]:
@@ -60,6 +69,7 @@ LOGS = [
         "two_thousand_learners",
         ("simulate", "--as-of", "2026-01-31", "--learners", "2000", "--weeks", "26"),
         date(2026, 1, 31),
+        shards=2,
     ),
 ]
 
@@ -88,17 +98,28 @@ def test_pods_give_the_numbers_that_processes_give(
     tmp_path: Path,
     log: Log,
 ) -> None:
-    """Who moves from a laptop to a cluster must not see history change: each column, each file of data."""
+    """Who moves from a laptop to a cluster, or spreads the learners there, must not see history change.
+
+    Each column, each file of data.
+    """
     if log.command[0] == "load" and not Path(log.command[1]).exists():
         pytest.skip(f"there is no {log.command[1]}")
     load((*log.command, "--tenant", log.tenant), print)
     with airflow() as client:
-        run_id = client.trigger({"as_of": log.day.isoformat(), "tenant": log.tenant, **CONF})
-    await_state(run_id, {"all_branches_ok": "success"}, seconds=3000)
+        run_id = client.trigger({"as_of": log.day.isoformat(), "tenant": log.tenant, "shards": log.shards, **CONF})
+    tries = await_state(run_id, {"all_branches_ok": "success"}, seconds=3000)
+    for job in ("features_backfill", "compute_daily_kpis"):
+        assert "computing all of them here" not in task_log(run_id, job, tries[job]["try_number"])
     with answers() as settings:
         url = settings.database_url.get_secret_value()
         in_pods = contents(settings, tenant=log.tenant)
         files = rows(url, QUERY_OF_FILES, log.tenant)
+        assert rows(url, QUERY_OF_SHARDS, log.tenant) == [
+            (job, f"{number}/{log.shards}")
+            for job in ("compute_daily_kpis", "features_backfill")
+            for number in range(1, log.shards + 1)
+            if log.shards > 1
+        ]
         ((version,),) = rows(url, "select distinct code_version from job_run where tenant_id = %s", log.tenant)
     (library,) = {require_r(name) for name in PACKAGES}
     environment = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
+from irt_analytics.irt._anderson import FixedPoint, anderson
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import model as kernels
 from irt_analytics.irt._posterior import normal_log_weights
-from irt_analytics.irt._squarem import FixedPoint, squarem
 from irt_analytics.irt._workers import Workers, split_evenly
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Estimation:
             moved, value = self._em_step(items, latent, theta, blocks)
             return parameters.pack(*moved), value
 
-        end = squarem(
+        end = anderson(
             step,
             parameters.pack(self.items, self.latent),
             tolerance=tolerance,

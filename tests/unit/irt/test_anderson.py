@@ -1,0 +1,115 @@
+"""Fixed points of maps that are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from irt_analytics.irt._anderson import FixedPoint, anderson
+
+RNG = np.random.default_rng(20260131)
+Step = Callable[[Any], tuple[Any, float]]
+
+
+def linear(rates: Any) -> tuple[Step, Any]:
+    """The map of a quadratic objective that draws near its maximum at these rates, one an axis; and that maximum."""
+    axes = np.linalg.qr(RNG.normal(size=(len(rates), len(rates))))[0]
+    matrix, fixed = axes @ np.diag(rates) @ axes.T, RNG.normal(size=len(rates))
+
+    def step(x: Any) -> tuple[Any, float]:
+        away = x - fixed
+        return fixed + matrix @ away, -float(away @ (np.eye(len(rates)) - matrix) @ away)
+
+    return step, fixed
+
+
+def find(step: Step, start: Any, **changed: Any) -> FixedPoint:
+    settings = {
+        "tolerance": 1e-6,
+        "max_evaluations": 1000,
+        "project": lambda x: x,
+        "distance": lambda x, y: float(np.abs(x - y).max()),
+        "report": lambda *_: None,
+        "leave": lambda _: False,
+    }
+    return anderson(step, start, **{**settings, **changed})
+
+
+@pytest.mark.parametrize("slowest", [0.5, 0.9, 0.99])
+def test_ends_within_the_tolerance_and_long_before_plain_steps(slowest: float) -> None:
+    """Plain steps from a distance of about 1 need log(1e-6) / log(rate) of them."""
+    step, fixed = linear(np.linspace(0.0, slowest, 30))
+    end = find(step, np.zeros(30))
+    assert end.converged
+    assert np.abs(end.x - fixed).max() < 1e-6
+    assert end.evaluations < 30 + 0.1 * np.log(1e-6) / np.log(slowest)
+
+
+def test_as_many_steps_as_there_are_rates_are_enough() -> None:
+    """A linear map with three rates is at its end after three extrapolations, and one that sees it."""
+    step, fixed = linear(np.repeat([0.2, 0.6, 0.95], 10))
+    end = find(step, np.zeros(30), tolerance=1e-4)
+    assert np.abs(end.x - fixed).max() < 1e-4
+    assert end.evaluations <= 6
+
+
+def test_what_lowers_the_objective_is_undone() -> None:
+    """A map that bends: what it does near the start says nothing of what it does further on."""
+    seen = []
+
+    def step(x: Any) -> tuple[Any, float]:
+        gradient = np.tanh(5.0 * (x - 3.0)) + 0.05 * (x - 3.0)
+        value = -float((np.log(np.cosh(5.0 * (x - 3.0))) / 5.0 + 0.025 * (x - 3.0) ** 2).sum())
+        seen.append(value)
+        return x - 0.15 * gradient, value
+
+    end = find(step, np.array([-4.0, 9.0, 3.2]))
+    assert end.converged
+    np.testing.assert_allclose(end.x, 3.0, atol=1e-6)
+    kept, lowered = seen[0], 0
+    for value in seen[1:]:
+        lowered += value < kept
+        kept = max(kept, value)
+    assert lowered, "or nothing was tried here"
+    assert kept == seen[-1] or np.isclose(kept, seen[-1], atol=1e-12)
+
+
+def test_extrapolations_stay_within_bounds() -> None:
+    step, fixed = linear(np.linspace(0.5, 0.98, 20))
+    limit = np.abs(fixed).max() / 2.0
+    seen = []
+
+    def bounded(x: Any) -> tuple[Any, float]:
+        seen.append(x)
+        moved, value = step(x)
+        return np.clip(moved, -limit, limit), value
+
+    find(bounded, np.zeros(20), project=lambda x: np.clip(x, -limit, limit), max_evaluations=200)
+    assert np.abs(seen).max() <= limit
+
+
+def test_a_start_at_the_fixed_point_needs_one_evaluation() -> None:
+    step, fixed = linear(np.array([0.5, 0.9]))
+    end = find(lambda x: (x, step(x)[1]), fixed)
+    assert (end.converged, end.evaluations) == (True, 1)
+
+
+def test_gives_up_and_says_so() -> None:
+    step, _ = linear(np.linspace(0.0, 0.9999, 40))
+    end = find(step, np.zeros(40), max_evaluations=7)
+    assert not end.converged
+    assert end.evaluations in (7, 8)
+
+
+def test_leaves_where_it_is_told() -> None:
+    step, _ = linear(np.linspace(0.0, 0.99, 10))
+    asked = []
+
+    def leave(x: Any) -> bool:
+        asked.append(x)
+        return len(asked) == 3
+
+    end = find(step, np.zeros(10), leave=leave)
+    assert not end.converged
+    np.testing.assert_array_equal(end.x, asked[2])
