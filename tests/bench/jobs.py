@@ -4,7 +4,7 @@ Each job is a process, as in a pod, on a simulated log in an embedded PostgreSQL
 of .demo/r (`make r-services` or `make demo` installs them), and without them those jobs end as skips. The first day
 reconstructs the weeks before it, the second is what a night costs. For large logs, choose jobs and days:
 
-    --answers 50000000 --jobs mirt_calibrate --days 1 --window-days 200 --without-r
+    --answers 50000000 --items 5000 --jobs mirt_calibrate --days 1 --window-days 200 --without-r
     --answers 10000000 --jobs mirt_calibrate,features_backfill,compute_daily_kpis --without-r
 """
 
@@ -58,6 +58,7 @@ class Cost:
 
 @click.command()
 @click.option("--answers", default=100_000, show_default=True, help="Answers of the simulated log, about.")
+@click.option("--items", default=300, show_default=True, help="Items that they are drawn from.")
 @click.option("--jobs", default=",".join(JOBS), help="Jobs to run and to measure, in this order.  [default: all]")
 @click.option(
     "--days", default=2, show_default=True, type=click.IntRange(1, 2), help="The first day, or the second, too."
@@ -65,7 +66,7 @@ class Cost:
 @click.option("--window-days", default=30, show_default=True, help="Days of first attempts that a calibration reads.")
 @click.option("--with-r/--without-r", default=True, help="Ask the R services, or let their jobs skip.")
 @click.option("--folder", default=ROOT / ".bench", type=click.Path(path_type=Path), show_default=".bench")
-def main(answers: int, jobs: str, days: int, window_days: int, with_r: bool, folder: Path) -> None:
+def main(answers: int, items: int, jobs: str, days: int, window_days: int, with_r: bool, folder: Path) -> None:
     """Run days of jobs on a simulated log and say what each job needed."""
     chosen = jobs.split(",")
     unknown = sorted(set(chosen) - set(JOBS))
@@ -77,7 +78,7 @@ def main(answers: int, jobs: str, days: int, window_days: int, with_r: bool, fol
         dates = [LAST_DAY - timedelta(days=1), LAST_DAY][:days]
         _run(_job("prepare_schema", dates[0]), environment)
         began = time.perf_counter()
-        learners = _simulate(answers, url, environment)
+        learners = _simulate(answers, items, url, environment)
         click.echo(f"simulated in {time.perf_counter() - began:.0f} s", err=True)
         costs = []
         for day in dates:
@@ -95,6 +96,7 @@ def main(answers: int, jobs: str, days: int, window_days: int, with_r: bool, fol
     result = {
         "answers": stored,
         "learners": learners,
+        "items": items,
         "calibrated": calibrated,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "database_mb": round(size / MEBI),
@@ -103,8 +105,8 @@ def main(answers: int, jobs: str, days: int, window_days: int, with_r: bool, fol
     }
     (folder / "jobs.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     click.echo(
-        f"{stored:,} answers of {learners:,} learners, at most {calibrated:,} of them calibrated a day, "
-        f"{result['machine']}; database {result['database_mb']:,} MiB, "
+        f"{stored:,} answers of {learners:,} learners to {items:,} items, at most {calibrated:,} of them calibrated "
+        f"a day, {result['machine']}; database {result['database_mb']:,} MiB, "
         f"{result['log_mb']:,} of them the log\n"
     )
     click.echo(
@@ -155,7 +157,7 @@ def _services(folder: Path, with_r: bool) -> Iterator[tuple[dict[str, str], list
         yield settings, processes
 
 
-def _simulate(answers: int, url: str, environment: Mapping[str, str]) -> int:
+def _simulate(answers: int, items: int, url: str, environment: Mapping[str, str]) -> int:
     """Write a log of about so many answers and return the number of its learners."""
     simulate = [sys.executable, "-m", "irt_analytics", "simulate", "--as-of", LAST_DAY.isoformat()]
     _run([*simulate, "--learners", str(PILOT_LEARNERS), "--tenant", PILOT], environment)
@@ -164,7 +166,7 @@ def _simulate(answers: int, url: str, environment: Mapping[str, str]) -> int:
     for job in COMPILING:
         _run([*_job(job, LAST_DAY), "--tenant", PILOT], environment)
     learners = round(answers * PILOT_LEARNERS / int(pilot))
-    _run([*simulate, "--learners", str(learners)], environment)
+    _run([*simulate, "--learners", str(learners), "--items", str(items)], environment)
     return learners
 
 

@@ -148,6 +148,23 @@ def test_candidates_for_the_window_by_hand(settings: Settings) -> None:
     ]
 
 
+def test_an_item_has_the_topic_that_most_of_its_answers_carry(settings: Settings) -> None:
+    """Ties go to the first in the alphabet; that an answer carries none says nothing."""
+    carried = {"most": ["s", "t", "t", None, None, None], "tie": ["v", "u"], "none": [None]}
+    write_log(
+        settings,
+        [
+            attempt(f"learner {n}", item, at("2026-01-05"), topic_id=topic)
+            for item, topics in carried.items()
+            for n, topic in enumerate(topics)
+        ],
+    )
+    items = db.read_arrow(
+        settings, "calibration/items", tenant_id="default", window_start=date(2026, 1, 1), as_of=DAY
+    ).to_pylist()
+    assert {row["item_id"]: row["topic_id"] for row in items} == {"most": "t", "tie": "u", "none": None}
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -34,9 +35,25 @@ class Workers:
         ranges = [(first, last) for first, last in ranges if last > first]
         if self._pool is None or len(ranges) < 2:
             return [kernel(first, last, *args) for first, last in ranges]
-        futures = [self._pool.submit(kernel, first, last, *args) for first, last in ranges[1:]]
-        result = kernel(*ranges[0], *args)
-        return [result, *(future.result() for future in futures)]
+        results: list[Any] = [None] * len(ranges)
+        waiting = deque(enumerate(ranges))
+
+        def work() -> None:
+            while waiting:
+                try:
+                    place, (first, last) = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                results[place] = kernel(first, last, *args)
+
+        others = [self._pool.submit(work) for _ in range(min(self.threads, len(ranges)) - 1)]
+        try:
+            work()
+        finally:
+            waiting.clear()  # after a signal nobody waits for what has not begun
+        for other in others:
+            other.result()
+        return results
 
 
 @contextmanager

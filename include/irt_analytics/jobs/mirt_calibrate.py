@@ -82,11 +82,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Window:
-    """Days whose first attempts are calibrated, and why they reach further back than asked, where they do."""
+    """Days whose first attempts are calibrated, and why they reach further back than asked, where they do.
+
+    Attributes:
+        start: first of the days.
+        incomplete: answers of these days that name no learner, no item or no correctness.
+        reason: why it starts before the day asked for; None where it does not.
+    """
 
     start: date
-    extended: bool
-    reason: str | None
+    incomplete: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +174,9 @@ class Linked:
 def run(context: JobContext) -> None:
     """Load the window's first attempts, calibrate, link, and write the bank and the abilities of the day."""
     params = context.params
-    window = _find_window(context)
-    evidence = _load_evidence(context, window)
+    window, attempts = _read_window(context)
+    evidence = _weigh(context, window, attempts)
+    del attempts
     questions = _read(context, "calibration/items", window_start=window.start, as_of=context.as_of)
     context.record.read("question", len(questions))
     # Never this day's own earlier run: a rerun must find what the first run found.
@@ -301,12 +308,13 @@ def _unlike_published(
 
 def load_day(context: JobContext) -> Responses:
     """Read the answers that calibrate the items of a day."""
-    return _load_evidence(context, _find_window(context)).items
+    return _weigh(context, *_read_window(context)).items
 
 
 def load_answers(context: JobContext, window_start: date) -> Responses:
     """Read the answers that the abilities of a day rest on, its window beginning here."""
-    return _load_evidence(context, Window(window_start, extended=False, reason=None)).abilities
+    window = Window(window_start, int(_count_answers(context, window_start)["incomplete"]))
+    return _weigh(context, window, _read_attempts(context, window_start)).abilities
 
 
 def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
@@ -314,28 +322,23 @@ def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
     return frame
 
 
-def _find_window(context: JobContext) -> Window:
-    """The days asked for, extended backwards until half of the items answered in them have enough first attempts."""
+def _read_window(context: JobContext) -> tuple[Window, FirstAttempts]:
+    """The days asked for, extended backwards until half of the items answered in them have enough first attempts.
+
+    And these first attempts; those of the days asked for are read first, and mostly they are enough.
+    """
     days, minimum = context.params.irt_window_days, context.params.item_minimum
     asked = context.as_of - timedelta(days=days - 1)
-
-    def candidates(search_start: date) -> pd.DataFrame:
-        return _read(
-            context,
-            "calibration/window_candidates",
-            as_of=context.as_of,
-            search_start=search_start,
-            minimum=minimum,
-        )
-
-    inside = candidates(asked)
-    if sufficient_start(inside, asked) is not None:
-        return Window(asked, extended=False, reason=None)
-    ever = candidates(date.min)
+    attempts = _read_attempts(context, asked)
+    counts = _count_answers(context, asked)
+    answered, window = int(counts["items"]), Window(asked, int(counts["incomplete"]))
+    enough = int((np.bincount(attempts.item, minlength=1) >= minimum).sum())
+    if 0 < answered <= 2 * enough:
+        return window, attempts
+    ever = _read(context, "calibration/window_candidates", as_of=context.as_of, search_start=date.min, minimum=minimum)
     if ever.empty:
         raise ConfigurationError(_no_answers(context))
     start = sufficient_start(ever, asked)
-    answered, enough = (0, 0) if inside.empty else inside[["items", "items_enough"]].iloc[-1]
     reason = (
         f"{enough:,} of the {answered:,} items answered in the {days} days asked for have {minimum} first attempts; "
     )
@@ -347,9 +350,20 @@ def _find_window(context: JobContext) -> Window:
         answered, enough = ever[["items", "items_enough"]].iloc[-1]
         reason += f"half never do, so all answers since {start} are used, where {enough:,} of {answered:,} have"
         if start >= asked:
-            return Window(asked, extended=False, reason=None)
+            return window, attempts
     logger.info("window: %s", reason)
-    return Window(start, extended=True, reason=reason)
+    del attempts
+    window = Window(start, int(_count_answers(context, start)["incomplete"]), reason)
+    return window, _read_attempts(context, start)
+
+
+def _count_answers(context: JobContext, window_start: date) -> pd.Series[Any]:
+    return _read(context, "calibration/answers", window_start=window_start, as_of=context.as_of).iloc[0]
+
+
+def _read_attempts(context: JobContext, window_start: date) -> FirstAttempts:
+    halves = {"late_from": late_from(window_start, context.as_of)}
+    return read_first_attempts(context, "calibration/first_attempts", window_start=window_start, **halves)
 
 
 def sufficient_start(candidates: pd.DataFrame, asked: date) -> date | None:
@@ -378,14 +392,10 @@ def _no_answers(context: JobContext) -> str:
     )
 
 
-def _load_evidence(context: JobContext, window: Window) -> Evidence:
-    """Read the window's first attempts, mark the invalid, and choose those that calibrate items."""
+def _weigh(context: JobContext, window: Window, attempts: FirstAttempts) -> Evidence:
+    """Mark the invalid of a window's first attempts, and choose those that calibrate items."""
     params, record = context.params, context.record
-    days = {"window_start": window.start, "as_of": context.as_of}
-    answers = _read(context, "calibration/answers", **days).iloc[0]
-    record.exclude("answers without learner, item or correctness", answers["incomplete"])
-    halves = {"late_from": late_from(window.start, context.as_of)}
-    attempts = read_first_attempts(context, "calibration/first_attempts", window_start=window.start, **halves)
+    record.exclude("answers without learner, item or correctness", window.incomplete)
     record.read("attempt", len(attempts))
     median_times = attempts.median_times()
     valid, correct, invalid = attempts.judge(median_times, params.invalid_answers)
@@ -826,7 +836,7 @@ def _describe_fit(
         "run_id": run_id[:32],
         "window_start": window.start,
         "window_end": context.as_of,
-        "window_extended": window.extended,
+        "window_extended": window.reason is not None,
         "window_reason": window.reason,
         "model": fit.model,
         "engine": params.irt_engine,

@@ -1,16 +1,29 @@
 -- One row an item of the tenant: its topic (of the question table, else the one most of its answers in the window
 -- carry), whether it is tagged as an anchor, and its documented parameters (null where they are no such numbers).
-with answered as (
+with topics as (
     select
         item_id,
-        mode() within group (order by topic_id) as topic_id
+        topic_id,
+        count(*) as n
     from attempt
     where
         tenant_id = %(tenant_id)s
         and completed_at >= %(window_start)s::date::timestamp at time zone 'UTC'
         and completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
         and item_id is not null
-    group by item_id
+    group by item_id, topic_id
+),
+
+answered as (
+    select distinct on (item_id)
+        item_id,
+        topic_id
+    from topics
+    order by
+        item_id,
+        topic_id is null,
+        n desc,
+        topic_id
 ),
 
 questions as (
