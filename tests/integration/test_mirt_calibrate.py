@@ -150,7 +150,11 @@ def test_candidates_for_the_window_by_hand(settings: Settings) -> None:
 
 def test_an_item_has_the_topic_that_most_of_its_answers_carry(settings: Settings) -> None:
     """Ties go to the first in the alphabet; that an answer carries none says nothing."""
-    carried = {"most": ["s", "t", "t", None, None, None], "tie": ["v", "u"], "none": [None]}
+    carried: dict[str, list[str | None]] = {
+        "most": ["s", "t", "t", None, None, None],
+        "tie": ["v", "u"],
+        "none": [None],
+    }
     write_log(
         settings,
         [

@@ -89,7 +89,9 @@ class _Published:
         references = self._references()
         linked = link_to_published(fit, cohort, References(references, self._scales), NOBODY, PARAMS)
         bank = next(reversed(self._banks.values()), pd.DataFrame(columns=BANK_COLUMNS)).drop(columns="status")
-        reference = bank.merge(references[["item_id", "status", "run"]].rename(columns={"status": "status_reference"}))
+        reference = bank.merge(
+            references[["item_id", "status", "run", "drifted_on"]].rename(columns={"status": "status_reference"})
+        )
         questions = pd.DataFrame({"item_id": responses.item_ids, "topic_id": "t"})
         times = pd.Series(np.nan, index=responses.item_ids)
         minimum = PARAMS.item_minimum
@@ -98,10 +100,13 @@ class _Published:
         return linked, fit.items
 
     def _references(self) -> pd.DataFrame:
-        """As calibration/references.sql: of every item the parameters that it is linked to. Cohorts share nobody."""
+        """As calibration/references.sql: of every item the parameters that it is linked to.
+
+        Cohorts share nobody, and no window holds an earlier day, on which an item may have drifted.
+        """
         if not self._banks:
-            return pd.DataFrame(columns=[*BANK_COLUMNS, "run"])
+            return pd.DataFrame(columns=[*BANK_COLUMNS, "run", "drifted_on"])
         last = next(reversed(self._banks.values())).set_index("item_id")["reference_as_of"]
         own = [bank[bank["item_id"].map(last) == day] for day, bank in self._banks.items()]
         rows = pd.concat([part for part in own if len(part)]).drop(columns="anchor")
-        return rows.assign(run=rows["reference_as_of"], shared=0.0, shared_of_new=0.0)
+        return rows.assign(run=rows["reference_as_of"], shared=0.0, shared_of_new=0.0, drifted_on=None)
