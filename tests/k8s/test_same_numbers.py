@@ -109,7 +109,9 @@ def test_pods_give_the_numbers_that_processes_give(
         run_id = client.trigger({"as_of": log.day.isoformat(), "tenant": log.tenant, "shards": log.shards, **CONF})
     tries = await_state(run_id, {"all_branches_ok": "success"}, seconds=3000)
     for job in ("features_backfill", "compute_daily_kpis"):
-        assert "computing all of them here" not in task_log(run_id, job, tries[job]["try_number"])
+        said = task_log(run_id, job, tries[job]["try_number"])
+        assert f"{job} ended after" in said
+        assert "computing all of them here" not in said
     with answers() as settings:
         url = settings.database_url.get_secret_value()
         in_pods = contents(settings, tenant=log.tenant)

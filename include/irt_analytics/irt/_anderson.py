@@ -24,6 +24,8 @@ MEMORY = 10
 RIDGE = 1e-10
 #: Share of the objective that is rounding and no loss.
 ROUNDING = 1e-13
+#: By these the longest extrapolation shrinks after a failure and grows after a success at that length.
+SHRINK, GROW = 4.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class _Memory:
 
     def slowest(self) -> float:
         """Least change of the residual by a unit of a step: one less the rate of convergence in that direction."""
-        lengths = [np.sqrt([np.einsum("k,k", one, one) for one in kept]) for kept in (self._changes, self._steps)]
-        return float((lengths[0] / lengths[1]).min()) if self._steps else 0.0
+        return min(
+            (_norm(change) / _norm(step) for change, step in zip(self._changes, self._steps, strict=True)), default=0.0
+        )
 
 
 def anderson(
@@ -89,14 +92,15 @@ def anderson(
 
     The residual map(x) - x is taken as linear in the steps of the memory; the next point is the one at which what they
     explain of it vanishes, moved on by the rest. It is kept only if its objective is no worse than that of the point
-    before; otherwise the iteration goes on from the plain iterate, which is never worse, and with an empty memory (as
-    Henderson and Varadhan, 2019, but for their damping).
+    before; otherwise the iteration goes on from the plain iterate, which is never worse, with an empty memory (as
+    Henderson and Varadhan, 2019) and, in place of their damping, shorter extrapolations until one of the greatest
+    length allowed succeeds.
 
     Args:
         step: the map, an EM step; it yields the objective at its argument for free.
         start: first iterate.
-        tolerance: the iteration ends once the distance left to the fixed point is under it, by the extrapolation and
-            by the last plain step at the slowest rate of convergence that the memory has seen.
+        tolerance: the iteration ends once the distance left to the fixed point is under it as estimated, by the
+            extrapolation and by the last plain step at the slowest rate of convergence that the memory has seen.
         max_evaluations: calls of `step` after which it gives up.
         project: brings an extrapolated point back into the parameter space.
         distance: largest difference of two points in the units of `tolerance`.
@@ -107,22 +111,39 @@ def anderson(
     x = start
     image, value = step(x)
     evaluations = 1
+    longest = np.inf
     while True:
-        residual = image - x
-        target = project(x + memory.extrapolate(residual))
-        change = distance(image, x)
+        plain, residual = image, image - x
+        beyond = memory.extrapolate(residual) - residual
+        change = distance(plain, x)
         report(evaluations, value, change)
-        left = max(distance(target, x), change / rate if (rate := memory.slowest()) > 0.0 else np.inf)
+        rate = memory.slowest()
+        left = max(distance(project(plain + beyond), x), change / rate) if rate > 0.0 else np.inf
         converged = change == 0.0 or left < tolerance
         if converged or evaluations >= max_evaluations or leave(x):
             return FixedPoint(x, converged, evaluations)
+        # In lengths of the plain step.
+        length = _norm(beyond) / _norm(residual)
+        if np.einsum("k,k", beyond, residual) < 0.0:
+            # Steps that grow leave a saddle, and what they seem to come from is not the end.
+            memory.clear()
+            length = 0.0
+        target = project(plain + min(1.0, longest / length) * beyond) if length > 0.0 else plain
         before, floor = x, value - ROUNDING * abs(value)
         x = target
         image, value = step(x)
         evaluations += 1
-        if len(memory) and value < floor:
-            memory.clear()
-            x = before + residual
-            image, value = step(x)
-            evaluations += 1
+        if length > 0.0:
+            if value >= floor:
+                longest *= GROW if length >= longest else 1.0
+            else:
+                memory.clear()
+                longest = min(longest, length) / SHRINK
+                x = plain
+                image, value = step(x)
+                evaluations += 1
         memory.add(x - before, image - x - residual)
+
+
+def _norm(x: Floats) -> float:
+    return float(np.sqrt(np.einsum("k,k", x, x)))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Least and greatest a, d and logit of c. An estimate at a limit of a or d has none of its own: the likelihood rises
 # without end. A logit of -20 is a lower asymptote of 2e-9.
 BOUNDS = np.array([[-10.0, 10.0], [-30.0, 30.0], [-20.0, 3.0]])
+# An estimate this near to a limit of a or d is at it: the iteration ends before it is there to the last bit.
+_AT_BOUND = 1e-2
 # Where a prior keeps slopes positive, an extrapolation does not go below this.
 LEAST_POSITIVE_SLOPE = 1e-3
 SD_BOUNDS = (0.01, 10.0)
@@ -114,8 +116,11 @@ class Parameterisation:
         return replace(items, a=arrays[0], d=arrays[1], g=arrays[2]), Latent(mean, sd)
 
     def project(self, x: Floats) -> Floats:
-        """The nearest point whose parameters are within their bounds."""
+        """A point nearby whose parameters are within their bounds; a slope cut down keeps its item's difficulty."""
         n = int(self.estimated.sum())
+        if self.free[0] and self.free[1]:
+            x = x.copy()
+            x[n : 2 * n] *= np.minimum(1.0, BOUNDS[0, 1] / np.maximum(np.abs(x[:n]), 1.0))
         lower, upper = (np.repeat(side[self.free], n) for side in BOUNDS.T)
         if self.free[0]:
             has_prior = ~np.isnan(self.priors[self.estimated, 0])
@@ -229,7 +234,7 @@ class Estimation:
         for index, values in enumerate((self.items.a, self.items.d)):
             if self.parameterisation.free[index]:
                 lower, upper = BOUNDS[index]
-                at_bound |= (values <= lower) | (values >= upper)
+                at_bound |= (values <= lower + _AT_BOUND) | (values >= upper - _AT_BOUND)
         return at_bound & self.parameterisation.estimated
 
     def log_prior(self, items: ItemParameters, priors: Floats) -> float:

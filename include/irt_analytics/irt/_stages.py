@@ -88,8 +88,10 @@ def maximise(
     while True:
         end = estimation.maximise(grid.nodes, tolerance=tolerance, max_evaluations=max_iterations - done, report=report)
         done += end.evaluations
-        at_bound = estimation.without_finite_estimate()
         wider = _covering(grid, estimation)
+        at_bound = estimation.without_finite_estimate()
+        if wider != grid and not end.converged:
+            at_bound[:] = False  # it left for a wider grid: what is at a bound here need not be there
         if not at_bound.any() and wider == grid:
             return Maximum(end.converged, done, runaway, grid)
         runaway |= at_bound

@@ -113,3 +113,37 @@ def test_leaves_where_it_is_told() -> None:
     end = find(step, np.zeros(10), leave=leave)
     assert not end.converged
     np.testing.assert_array_equal(end.x, asked[2])
+
+
+def test_where_extrapolations_fail_plain_steps_go_on() -> None:
+    """Away from a saddle the residual grows, and what looks like its end lies behind."""
+
+    def step(x: Any) -> tuple[Any, float]:
+        # the objective is -(|x| - 1)^2, whose gradient step leaves 0 at a rate above 1
+        return x + 0.02 * (np.sign(x) - x) * np.abs(x), -float(((np.abs(x) - 1.0) ** 2).sum())
+
+    plain, steps = np.array([1e-3, -2e-3]), 0
+    while np.abs(np.abs(plain) - 1.0).max() > 1e-3:
+        plain, steps = step(plain)[0], steps + 1
+    end = find(step, np.array([1e-3, -2e-3]), tolerance=1e-3, max_evaluations=5000)
+    assert end.converged
+    np.testing.assert_allclose(np.abs(end.x), 1.0, atol=2e-3)
+    assert end.evaluations < 1.3 * steps
+
+
+def test_an_objective_that_is_no_number_is_never_kept() -> None:
+    def step(x: Any) -> tuple[Any, float]:
+        with np.errstate(invalid="ignore"):
+            value = float((np.log(x) - x).sum())
+        return np.sqrt(np.abs(x)), value
+
+    end = find(step, np.array([40.0, 0.001]), max_evaluations=300)
+    assert end.converged
+    np.testing.assert_allclose(end.x, 1.0, atol=1e-5)
+
+
+def test_a_bound_that_stops_the_extrapolation_does_not_stop_the_steps() -> None:
+    """The map may lead beyond bounds that extrapolations keep."""
+    end = find(lambda x: (0.9 * x + 0.1, -float(((x - 1.0) ** 2).sum())), np.zeros(3), project=lambda x: x.clip(-1, 0))
+    assert end.converged
+    np.testing.assert_allclose(end.x, 1.0, atol=1e-5)

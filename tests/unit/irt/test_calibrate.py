@@ -161,7 +161,7 @@ def test_a_calibration_says_what_it_is(simulate: Simulate) -> None:
 
 
 def test_progress_is_reported_and_never_falls(simulate: Simulate) -> None:
-    """A log that stands still for minutes looks dead; SQUAREM may not trade likelihood for speed."""
+    """A log that stands still for minutes looks dead; an extrapolation may not trade likelihood for speed."""
     seen: list[tuple[int, float, float]] = []
     fit = calibrate(simulate(800, 30, 15, seed=5)[0], progress=lambda *step: seen.append(step), tolerance=1e-7)
     steps, values, changes = (np.array(column) for column in zip(*seen, strict=True))
