@@ -18,10 +18,10 @@ from irt_analytics.jobs._growth_posterior import Population
 
 Floats = npt.NDArray[np.float64]
 
-#: Draws of every round of importance sampling but the last, whose number is given after it.
+#: Draws of the rounds of importance sampling that adapt the proposal, and of those after them, until one is enough.
 ADAPTING_DRAWS = (400, 400, 400)
-LAST_DRAWS = 1_000
-#: Effective draws of the last round under which the posterior is not known well enough.
+LAST_DRAWS = (1_000, 2_000, 4_000, 8_000)
+#: Effective draws of a round that are enough: a spread near 0 has a posterior whose tail few of them reach.
 EFFECTIVE_DRAWS = 100.0
 
 _T_DEGREES = 5.0  # heavier tails than the posterior's
@@ -68,7 +68,7 @@ def update_population(
 
     centre = np.asarray(minimize(energy, pilot.mean(axis=0), method="BFGS").x)
     covariance = np.cov(pilot.T) * min(1.0, fitted / len(y))
-    for number in (*ADAPTING_DRAWS, LAST_DRAWS):
+    for number in (*ADAPTING_DRAWS, *LAST_DRAWS):
         points, log_density = _propose(rng, centre, _INFLATION * covariance, number)
         log_weight = np.array([_log_posterior(point, data) for point in points]) - log_density
         weight = np.exp(log_weight - logsumexp(log_weight))
@@ -77,6 +77,8 @@ def update_population(
         centre = weight @ points
         found = (weight[:, None] * (points - centre)).T @ (points - centre)
         covariance = found if effective > 10 * len(centre) else 0.5 * (found + covariance)
+        if number in LAST_DRAWS and effective >= EFFECTIVE_DRAWS:
+            break
     if effective < EFFECTIVE_DRAWS:
         raise RefusedError(
             f"the population's growth given {len(y)} learners is known by {effective:.0f} effective draws; expected at "
