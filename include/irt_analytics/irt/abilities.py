@@ -27,6 +27,8 @@ AbilityMethod = Literal["EAP", "MAP", "WLE"]
 # The grid of the posterior mean reaches this many prior sds to either side, in steps of this part of one.
 _REACH = 6.0
 _STEP = 0.2
+# Steps that replace one of them for posteriors that are narrower.
+_CLOSER = 4
 _MOST_NODES = 2048
 
 
@@ -81,7 +83,12 @@ def estimate_abilities(
             elif n:
                 nodes = latent_nodes(mean, sd)
                 table = answer_curves(parameters, nodes, run)
-                run(kernels.posterior_moments, ranges, *data, table, nodes, mean, sd, theta, se)
+                run(kernels.posterior_moments, ranges, *data[:2], table, nodes, mean, sd, theta, se)
+                spacing = nodes[1] - nodes[0]
+                if (spacing > kernels.SPACING_PER_SD * se).any():
+                    nodes = closer_nodes(nodes)
+                    table = answer_curves(parameters, nodes, run)
+                    run(kernels.all_narrow_moments, ranges, *data, spacing, table, nodes, mean, sd, theta, se)
     return pd.DataFrame({"student_id": responses.student_ids, "theta": theta, "se": se, "n_responses": n_known})
 
 
@@ -129,6 +136,11 @@ def latent_nodes(mean: Floats, sd: Floats) -> Floats:
     if n_nodes > _MOST_NODES:
         raise ValueError(f"the priors reach from {lower:.6g} to {upper:.6g}; expected priors of abilities in logits")
     return np.linspace(lower, upper, n_nodes)
+
+
+def closer_nodes(nodes: Floats) -> Floats:
+    """The grid of posteriors that are narrower than the spacing of these nodes."""
+    return np.linspace(nodes[0], nodes[-1], _CLOSER * (len(nodes) - 1) + 1)
 
 
 def answer_curves(parameters: ItemParameters, nodes: Floats, run: Workers) -> Floats:

@@ -12,7 +12,7 @@ from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import abilities as kernels
 from irt_analytics.irt._text import quoted
 from irt_analytics.irt._workers import workers
-from irt_analytics.irt.abilities import answer_curves, latent_nodes, prior_of_learners
+from irt_analytics.irt.abilities import answer_curves, closer_nodes, latent_nodes, prior_of_learners
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -54,8 +54,10 @@ class OnlineBank:
         self._ids = ids
         self.prior = float(mean[0]), float(sd[0])
         self._nodes = latent_nodes(mean, sd)
+        self._closer_nodes = closer_nodes(self._nodes)
         with workers() as run:
             self._table = answer_curves(self._parameters, self._nodes, run)
+            self._closer_table = answer_curves(self._parameters, self._closer_nodes, run)
         self._digest = self._fingerprint()
 
     def start(self) -> OnlineAbility:
@@ -149,5 +151,12 @@ class OnlineAbility:
         bank = self._bank
         mean, sd = bank.prior
         return kernels.carried_moments(
-            self._log_posterior, bank._nodes, mean, sd, self._answers[: self._n], *bank._curves
+            self._log_posterior,
+            bank._nodes,
+            mean,
+            sd,
+            self._answers[: self._n],
+            *bank._curves,
+            bank._closer_table,
+            bank._closer_nodes,
         )

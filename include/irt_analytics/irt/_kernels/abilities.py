@@ -1,11 +1,11 @@
 """Abilities of single learners from known items."""
 
-from math import exp, inf, log, log1p, nan, sqrt
+from math import ceil, exp, inf, log, log1p, nan, sqrt
 
 import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
-from irt_analytics.irt._kernels.posterior import LANES, add_rows, normalise
+from irt_analytics.irt._kernels.posterior import LANES, add_parts, add_rows, normalise
 
 MAXIMUM_STEPS = 100
 STEP_TOLERANCE = 1e-10
@@ -13,7 +13,7 @@ LARGEST_STEP = 1.0
 # A sum over a grid is exact to 5e-9 of the density where the spacing is no more than the posterior sd.
 SPACING_PER_SD = 1.0
 LOCAL_NODES = 33
-LOCAL_HALF_WIDTH = 6.5
+LOCAL_HALF_WIDTH = 8.0
 
 
 @kernel
@@ -258,30 +258,15 @@ def refine(
 
 
 @kernel
-def moments(
-    row: Floats,
-    bits: Integers,
-    lanes: Floats,
-    nodes: Floats,
-    mean: float,
-    sd: float,
-    answers: AnyInteger,
-    a: Floats,
-    d: Floats,
-    c: Floats,
-    active: Flags,
-) -> tuple[float, float]:
-    """Posterior mean and sd of one learner, `row` being the log-posterior at the nodes; it becomes the weights.
-
-    A posterior narrower than the nodes' spacing is summed over a grid of its own.
-    """
+def moments(row: Floats, bits: Integers, lanes: Floats, nodes: Floats) -> tuple[float, float]:
+    """Posterior mean and sd of one learner, `row` being the log-posterior at the nodes; it becomes the weights."""
     normalise(row, bits, lanes)
     m = variance = 0.0
     for k in range(len(nodes)):
         m += row[k] * nodes[k]
     for k in range(len(nodes)):
         variance += row[k] * (nodes[k] - m) ** 2
-    return refine(m, sqrt(variance), nodes[1] - nodes[0], mean, sd, answers, a, d, c, active)
+    return m, sqrt(variance)
 
 
 @kernel
@@ -298,10 +283,6 @@ def posterior_moments(
     last: int,
     indptr: Integers,
     answers: AnyInteger,
-    a: Floats,
-    d: Floats,
-    c: Floats,
-    active: Flags,
     table: Floats,
     nodes: Floats,
     mean: Floats,
@@ -312,10 +293,70 @@ def posterior_moments(
     """Posterior mean and sd under N(mean, sd^2) by a sum over the nodes."""
     row, bits, lanes = np.empty(table.shape[1]), np.empty(table.shape[1], dtype=np.int64), np.empty(LANES)
     for i in range(first, last):
-        own = answers[indptr[i] : indptr[i + 1]]
         log_prior(nodes, mean[i], sd[i], row)
-        add_rows(table, own, row)
-        theta[i], se[i] = moments(row, bits, lanes, nodes, mean[i], sd[i], own, a, d, c, active)
+        add_rows(table, answers[indptr[i] : indptr[i + 1]], row)
+        theta[i], se[i] = moments(row, bits, lanes, nodes)
+
+
+@kernel
+def narrow_moments(
+    m: float,
+    s: float,
+    spacing: float,
+    mean: float,
+    sd: float,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+    table: Floats,
+    nodes: Floats,
+    row: Floats,
+    bits: Integers,
+    lanes: Floats,
+) -> tuple[float, float]:
+    """Posterior mean and sd, m and s by a sum over nodes at `spacing`, too far apart for s, over closer `nodes`.
+
+    Those of them around m are taken, and where s is too small for them, too, `refine` goes on.
+    """
+    closer = nodes[1] - nodes[0]
+    half_width = LOCAL_HALF_WIDTH * max(s, 0.5 * spacing)
+    width = min(ceil((2.0 * half_width / closer + 1.0) / LANES) * LANES, table.shape[1])
+    start = min(max(int((m - half_width - nodes[0]) / closer), 0), table.shape[1] - width)
+    near, own = nodes[start : start + width], row[:width]
+    log_prior(near, mean, sd, own)
+    add_parts(table, answers, start, own)
+    m, s = moments(own, bits[:width], lanes, near)
+    return refine(m, s, closer, mean, sd, answers, a, d, c, active)
+
+
+@kernel
+def all_narrow_moments(
+    first: int,
+    last: int,
+    indptr: Integers,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    active: Flags,
+    spacing: float,
+    table: Floats,
+    nodes: Floats,
+    mean: Floats,
+    sd: Floats,
+    theta: Floats,
+    se: Floats,
+) -> None:
+    """Replace those moments of learners first..last that are of a sum over nodes at `spacing`, too far apart."""
+    row, bits, lanes = np.empty(table.shape[1]), np.empty(table.shape[1], dtype=np.int64), np.empty(LANES)
+    for i in range(first, last):
+        if spacing > SPACING_PER_SD * se[i]:
+            own = answers[indptr[i] : indptr[i + 1]]
+            theta[i], se[i] = narrow_moments(
+                theta[i], se[i], spacing, mean[i], sd[i], own, a, d, c, active, table, nodes, row, bits, lanes
+            )
 
 
 @kernel
@@ -329,7 +370,17 @@ def carried_moments(
     d: Floats,
     c: Floats,
     active: Flags,
+    closer_table: Floats,
+    closer_nodes: Floats,
 ) -> tuple[float, float]:
     """Posterior mean and sd of one learner, whose log-posterior at the nodes stays as it is."""
-    bits, lanes = np.empty(len(log_posterior), dtype=np.int64), np.empty(LANES)
-    return moments(log_posterior.copy(), bits, lanes, nodes, mean, sd, answers, a, d, c, active)
+    width, spacing = closer_table.shape[1], nodes[1] - nodes[0]
+    row, bits, lanes = np.empty(width), np.empty(width, dtype=np.int64), np.empty(LANES)
+    n = len(log_posterior)
+    row[:n] = log_posterior
+    m, s = moments(row[:n], bits[:n], lanes, nodes)
+    if spacing > SPACING_PER_SD * s:
+        m, s = narrow_moments(
+            m, s, spacing, mean, sd, answers, a, d, c, active, closer_table, closer_nodes, row, bits, lanes
+        )
+    return m, s

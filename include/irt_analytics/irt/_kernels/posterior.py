@@ -72,6 +72,22 @@ def add_rows(table: Floats, rows: AnyInteger, total: Floats) -> None:
 
 
 @kernel
+def add_parts(table: Floats, rows: AnyInteger, start: int, total: Floats) -> None:
+    """Add the columns of `total`, from `start` on, of the given rows of `table`; `add_rows` where they are not all."""
+    n, width, end = len(rows), len(total), start + len(total)
+    whole = n - n % 4
+    for j in range(0, whole, 4):
+        t0, t1 = table[rows[j], start:end], table[rows[j + 1], start:end]
+        t2, t3 = table[rows[j + 2], start:end], table[rows[j + 3], start:end]
+        for k in range(width):
+            total[k] += (t0[k] + t1[k]) + (t2[k] + t3[k])
+    for j in range(whole, n):
+        t0 = table[rows[j], start:end]
+        for k in range(width):
+            total[k] += t0[k]
+
+
+@kernel
 def normalise(row: Floats, bits: Integers, lanes: Floats) -> float:
     """Turn log-weights into weights that sum to 1; the log of the sum they had."""
     lanes[:] = row[:LANES]
