@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from irt_analytics.irt._items import ItemParameters
+from irt_analytics.irt._kernels import item_tests as kernels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # Least variance of an answer, as in R's mirt: one careless answer of a learner to whom an item is trivial would else
 # outweigh all other answers to it.
 LEAST_VARIANCE = 1e-5**0.5
-# Answers looked at together: some 100 MB of probabilities and residuals.
-_CHUNK = 2_000_000
 
 
 def item_fit(responses: Responses, items: pd.DataFrame, theta: ArrayLike) -> pd.DataFrame:
@@ -47,19 +45,18 @@ def item_fit(responses: Responses, items: pd.DataFrame, theta: ArrayLike) -> pd.
             f"theta must be a finite number for each of {responses.n_students:,} learners, got shape {abilities.shape}"
         )
     parameters = ItemParameters.from_frame(items, responses.item_ids, "items")
-    c = parameters.c
-    n = np.zeros(responses.n_items)
-    squares, variances, ratios = np.zeros(responses.n_items), np.zeros(responses.n_items), np.zeros(responses.n_items)
-    for first in range(0, responses.n_responses, _CHUNK):
-        answers = responses.answers[first : first + _CHUNK]
-        item, right = answers >> 1, answers & 1
-        learner = np.searchsorted(responses.indptr, np.arange(first, first + len(answers)), side="right") - 1
-        s = expit(parameters.a[item] * abilities[learner] + parameters.d[item])
-        p = c[item] + (1.0 - c[item]) * s
-        variance = np.maximum(p * (1.0 - p), LEAST_VARIANCE)
-        square = (right - p) ** 2
-        for total, values in ((n, None), (squares, square), (variances, variance), (ratios, square / variance)):
-            total += np.bincount(item, weights=values, minlength=responses.n_items)
+    sums = np.zeros((responses.n_items, 4))
+    kernels.residual_squares(
+        responses.indptr,
+        responses.answers,
+        parameters.a,
+        parameters.d,
+        parameters.c,
+        abilities,
+        LEAST_VARIANCE,
+        sums,
+    )
+    n, squares, variances, ratios = sums.T
     with np.errstate(invalid="ignore"):
         fit = pd.DataFrame({"infit": squares / variances, "outfit": ratios / n, "n_responses": n.astype(np.int64)})
     fit = fit[parameters.active].set_axis(responses.item_ids[parameters.active]).reindex(items["item_id"])

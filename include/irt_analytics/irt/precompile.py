@@ -10,6 +10,7 @@ from irt_analytics.irt import OnlineBank, Responses, calibrate, estimate_abiliti
 from irt_analytics.irt.abilities import AbilityMethod
 from irt_analytics.irt.calibrate import Model
 from irt_analytics.irt.dif import differential_functioning
+from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.item_tests import curve_fit, score_fit
 from irt_analytics.irt.local_dependence import local_dependence
 from irt_analytics.irt.person_fit import person_fit
@@ -51,6 +52,7 @@ def precompile() -> None:
         OnlineBank(fit.items).start()
         some = fit.items.head(20)
         curve_fit(responses, some)
+        item_fit(responses, some, np.zeros(responses.n_students))
         person_fit(responses, some)
         differential_functioning(responses, some, responses.student_ids.to_numpy() % 2, least_learners=1)
         local_dependence(responses, some, np.zeros(responses.n_students), least_joint=1)

@@ -330,6 +330,33 @@ def log_likelihood_fit(
 
 
 @kernel
+def residual_squares(
+    indptr: Integers,
+    answers: AnyInteger,
+    a: Floats,
+    d: Floats,
+    c: Floats,
+    theta: Floats,
+    least_variance: float,
+    sums: Floats,
+) -> None:
+    """Add to sums[j], over the answers to item j: 1, (x - P)^2, P Q and (x - P)^2 / (P Q); P Q is at least as given."""
+    for i in range(len(theta)):
+        for answer in answers[indptr[i] : indptr[i + 1]]:
+            j = answer >> 1
+            z = a[j] * theta[i] + d[j]
+            e = exp(-abs(z))
+            p = c[j] + (1.0 - c[j]) * (1.0 if z > 0.0 else e) / (1.0 + e)
+            variance = max(p * (1.0 - p), least_variance)
+            square = ((answer & 1) - p) ** 2
+            own = sums[j]
+            own[0] += 1.0
+            own[1] += square
+            own[2] += variance
+            own[3] += square / variance
+
+
+@kernel
 def curve(theta: float, a: float, d: float, c: float) -> tuple[float, float, float, float]:
     """P, Q and the first and second derivatives of P at theta; P and Q never 0."""
     z = a * theta + d
