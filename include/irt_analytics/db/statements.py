@@ -1,9 +1,9 @@
 """Statements by file name, and reading their results."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,29 +99,43 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
     Raises:
         TemporaryError: the database cannot be reached, or goes away meanwhile; names host, port and database.
     """
-    with _executed(settings, name, params) as query:
-        return query.wait(query.cursor.fetch_arrow_table)
+    with _connected(settings) as query:
+        query.result(query.begin(query.cursor.execute, _with_literals(sql(name), params)))
+        return query.result(query.begin(query.cursor.fetch_arrow_table))
 
 
-def read_batches(settings: Settings, name: str, /, **params: Any) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    settings: Settings, name: str, /, *, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
+) -> Iterator[pa.RecordBatch]:
     """Run a query as `read_arrow` does and give its rows in batches of some 16 MB, in their order, as they arrive.
 
     There is a batch, if an empty one, also where there is no row. For results that need not fit into memory. The query
     runs, and holds its snapshot, until the last batch is taken.
 
+    Args:
+        settings: the database's.
+        name: of the query.
+        parts: parameters of the query by part. All parts run at once, each on a connection of its own and as the
+            database's one process, and their batches come as they arrive.
+        params: parameters that all parts have in common.
+
     Raises:
         TemporaryError: the database cannot be reached, or goes away meanwhile; names host, port and database.
     """
-    with _executed(settings, name, params) as query:
-        # The cursor's public reader raises a bare OSError; this one the driver's errors, which have an SQLSTATE.
-        reader = query.cursor._results.reader
-        batches = iter(reader)
-        batch = query.wait(next, batches, None)
-        if batch is None:
-            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
-        while batch is not None:
-            yield batch
-            batch = query.wait(next, batches, None)
+    with ExitStack() as stack:
+        pending = {}
+        for part in parts:
+            query = stack.enter_context(_connected(settings))
+            if len(parts) > 1:
+                query.result(query.begin(query.cursor.execute, "set max_parallel_workers_per_gather = 0"))
+            pending[query.begin(query.first_batch, _with_literals(sql(name), {**params, **part}))] = query
+        while pending:
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                query = pending.pop(future)
+                batch = query.result(future)
+                if batch is not None:
+                    yield batch
+                    pending[query.begin(query.next_batch)] = query
 
 
 class _Query:
@@ -132,17 +146,37 @@ class _Query:
 
     def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor, thread: ThreadPoolExecutor, database: str) -> None:
         self.cursor = cursor
+        self.running: Future[Any] | None = None
         self._thread = thread
         self._database = database
+        self._batches: Iterator[pa.RecordBatch] = iter(())
 
-    def wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    def begin(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Let the driver do a call in its thread."""
+        self.running = self._thread.submit(call, *arguments)
+        return self.running
+
+    def result(self, future: Future[Any]) -> Any:
         """Return what a call of the driver returns, or hear a signal meanwhile."""
         try:
-            return self._thread.submit(call, *arguments).result()
+            return future.result()
         except adbc_driver_manager.Error as error:
             if _is_temporary(error):
                 raise TemporaryError(f"database {self._database}: {' '.join(str(error).split())}") from None
             raise
+
+    def first_batch(self, statement: str) -> pa.RecordBatch:
+        """Run a query and return its first batch, an empty one where it has no row."""
+        self.cursor.execute(statement)
+        # The cursor's public reader raises a bare OSError; this one the driver's errors, which have an SQLSTATE.
+        reader = self.cursor._results.reader
+        self._batches = iter(reader)
+        batch = self.next_batch()
+        return pa.RecordBatch.from_pylist([], schema=reader.schema) if batch is None else batch
+
+    def next_batch(self) -> pa.RecordBatch | None:
+        """The next batch of the query, None after the last."""
+        return next(self._batches, None)
 
 
 def _is_temporary(error: adbc_driver_manager.Error) -> bool:
@@ -156,8 +190,8 @@ def _is_temporary(error: adbc_driver_manager.Error) -> bool:
 
 
 @contextmanager
-def _executed(settings: Settings, name: str, params: Mapping[str, Any]) -> Iterator[_Query]:
-    """A connection of its own on which a query of include/sql runs."""
+def _connected(settings: Settings) -> Iterator[_Query]:
+    """A connection of its own for a query of include/sql."""
     uri, database = make_conninfo(**connection_fields(settings)), describe(settings)
     try:
         connection = adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
@@ -168,14 +202,12 @@ def _executed(settings: Settings, name: str, params: Mapping[str, Any]) -> Itera
         try:
             # A tenant that the last analyze has not seen looks like a few rows, which the planner joins one by one.
             for setting in (*session_statements(), "set enable_nestloop = off"):
-                query.wait(cursor.execute, setting)
-            query.wait(cursor.execute, _with_literals(sql(name), params))
+                query.result(query.begin(cursor.execute, setting))
             yield query
-        except Exception:
-            raise
-        except BaseException:  # a signal, or nobody takes the rest: do not wait for it
-            with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
-                cursor.adbc_cancel()
+        except BaseException:  # a signal, nobody takes the rest, or another part failed: do not wait for it
+            if query.running is not None and not query.running.done():
+                with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
+                    cursor.adbc_cancel()
             raise
 
 

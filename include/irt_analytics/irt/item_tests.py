@@ -12,6 +12,7 @@ from scipy.stats import chi2, false_discovery_control
 
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import item_tests as kernels
+from irt_analytics.irt._kernels.posterior import LANES
 from irt_analytics.irt._posterior import Blocks, normal_log_weights, pad
 from irt_analytics.irt._workers import split_evenly, workers
 from irt_analytics.irt.abilities import latent_nodes, prior_of_learners
@@ -228,18 +229,13 @@ def curve_fit(
         counts = blocks.expectation(parameters, nodes, log_prior).counts[:, :n_nodes]
         n_at, right_at = counts[0::2] + counts[1::2], counts[1::2]
         interval = _intervals(n_at, intervals)
-        functions = np.zeros((responses.n_items, n_own + intervals - 1, width))
-        functions[:, :n_own, :n_nodes] = own
-        for b in range(1, intervals):
-            functions[:, n_own + b - 1, :n_nodes] = interval == b
-        residuals = np.empty((n_codes, functions.shape[1], width))
-        residuals[0::2] = -curves[1::2, None, :] * functions
-        residuals[1::2] = curves[0::2, None, :] * functions
-        scores = np.zeros((n_codes, functions.shape[1]))
-        information = np.zeros((n_codes, functions.shape[1], functions.shape[1]))
-        inverse = 1.0 / curves
+        steps = [interval == b for b in range(1, intervals)]
+        functions = _beside(curves, [*own.transpose(1, 0, 2), *steps])
+        n_functions = n_own + intervals - 1
+        scores = np.zeros((n_codes, n_functions))
+        information = np.zeros((n_codes, n_functions, n_functions))
         for wave, posterior, _ in blocks.posteriors(parameters, nodes, log_prior):
-            blocks.over_answers(kernels.residual_sums, wave, posterior, inverse, residuals, scores, information)
+            blocks.over_answers(kernels.residual_sums, wave, posterior, functions, scores, information)
     scores = scores[0::2] + scores[1::2]
     information = information[0::2] + information[1::2]
     information += np.tril(information, -1).transpose(0, 2, 1)
@@ -263,6 +259,25 @@ def curve_fit(
     observed.insert(0, "item_id", responses.item_ids.take(observed["item"].to_numpy()))
     columns = ["item_id", "statistic", "df", "p", "p_adjusted", "rmsd", "n_responses"]
     return CurveFit(tests.reset_index(names="item_id")[columns], observed.drop(columns="item").reset_index(drop=True))
+
+
+def _beside(curves: Floats, functions: list[NDArray[Any]]) -> Floats:
+    """1 over the probability of an answer and functions of theta times x - P, as `kernels.residual_sums` takes them.
+
+    Args:
+        curves: Q and P of every item, shape (2 * n_items, n_nodes padded).
+        functions: each of shape (n_items, n_nodes).
+    """
+    n_codes, width = curves.shape
+    groups = -(-(1 + len(functions)) // LANES)
+    beside = np.zeros((n_codes, groups, width, LANES))
+    beside[:, 0, :, 0] = 1.0 / curves
+    for place, function in enumerate(functions, start=1):
+        n_nodes = function.shape[1]
+        into = beside[:, place // LANES, :n_nodes, place % LANES]
+        into[0::2] = -curves[1::2, :n_nodes] * function
+        into[1::2] = curves[0::2, :n_nodes] * function
+    return beside
 
 
 def efficient_score_test(score: Floats, information: Floats, n_nuisance: int) -> tuple[float, int]:

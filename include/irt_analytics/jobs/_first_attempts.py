@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,9 +123,11 @@ def _encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     return rank[encoded.indices.to_numpy()], ids[order]
 
 
-def read_first_attempts(context: JobContext, query: str, **params: Any) -> FirstAttempts:
-    """Read all first attempts of a query."""
-    batches = [_with_numbers(batch) for batch in _stream(context, query, params)]
+def read_first_attempts(
+    context: JobContext, query: str, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
+) -> FirstAttempts:
+    """Read all first attempts of a query, several parts of it at once where they are given (`db.read_batches`)."""
+    batches = [_with_numbers(batch) for batch in _stream(context, query, params, parts)]
     return FirstAttempts.from_arrow(pa.Table.from_batches(batches))
 
 
@@ -149,8 +151,11 @@ def read_shards(context: JobContext, query: str, size: int, **params: Any) -> It
     yield FirstAttempts.from_arrow(pa.Table.from_batches(pending))
 
 
-def _stream(context: JobContext, query: str, params: dict[str, Any]) -> Iterator[pa.RecordBatch]:
-    return db.read_batches(context.settings, query, tenant_id=context.tenant, as_of=context.as_of, **params)
+def _stream(
+    context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]] = ({},)
+) -> Iterator[pa.RecordBatch]:
+    common = {"tenant_id": context.tenant, "as_of": context.as_of, **params}
+    return db.read_batches(context.settings, query, parts=parts, **common)
 
 
 def _with_numbers(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -19,7 +19,6 @@ from irt_analytics.irt.dif import differential_functioning, take_learners
 from irt_analytics.irt.item_tests import curve_fit
 from irt_analytics.irt.local_dependence import local_dependence
 from irt_analytics.irt.person_fit import person_fit
-from irt_analytics.jobs._first_attempts import FirstAttempts
 from irt_analytics.runner import JobContext
 
 #: p, adjusted for all items or pairs, under which a departure is called one.
@@ -64,12 +63,6 @@ class _Samples:
 def late_from(window_start: date, window_end: date) -> date:
     """First day of the second half of a window, the longer one."""
     return window_start + timedelta(days=((window_end - window_start).days + 1) // 2)
-
-
-def late_answers(attempts: FirstAttempts, calibrating: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of the answers that calibrate are of the second half, by learner and then item as in `Responses`."""
-    late: NDArray[np.bool_] = attempts.columns["late"].to_numpy()[calibrating]
-    return late[np.lexsort((attempts.item[calibrating], attempts.student[calibrating]))]
 
 
 def prior_of(latent: tuple[float, float], groups: pd.DataFrame, label: pd.Series[str] | None) -> tuple[Any, Any]:

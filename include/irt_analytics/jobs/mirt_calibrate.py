@@ -23,19 +23,21 @@ from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import Link
 from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
-from irt_analytics.jobs._item_quality import assess, late_answers, late_from, prior_of, save_quality
+from irt_analytics.jobs._item_quality import assess, late_from, prior_of, save_quality
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.jobs._publishing import State, objections
 from irt_analytics.jobs._strata import Strata, describe, on_published_scale, stratify
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.report.bank import LEVEL, LOW_DISCRIMINATION, MISFIT, OFF_CURVE
-from irt_analytics.runner import Job, JobContext
+from irt_analytics.runner import Job, JobContext, Shard
 
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
 #: Published items that have to carry the scale where they keep their parameters.
 MIN_FIXED = 2
+#: Answers from which several sessions of the database sort and send them, some of the learners each.
+MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
@@ -313,8 +315,9 @@ def load_day(context: JobContext) -> Responses:
 
 def load_answers(context: JobContext, window_start: date) -> Responses:
     """Read the answers that the abilities of a day rest on, its window beginning here."""
-    window = Window(window_start, int(_count_answers(context, window_start)["incomplete"]))
-    return _weigh(context, window, _read_attempts(context, window_start)).abilities
+    counts = _count_answers(context, window_start)
+    window = Window(window_start, int(counts["incomplete"]))
+    return _weigh(context, window, _read_attempts(context, window_start, counts)).abilities
 
 
 def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
@@ -329,8 +332,8 @@ def _read_window(context: JobContext) -> tuple[Window, FirstAttempts]:
     """
     days, minimum = context.params.irt_window_days, context.params.item_minimum
     asked = context.as_of - timedelta(days=days - 1)
-    attempts = _read_attempts(context, asked)
     counts = _count_answers(context, asked)
+    attempts = _read_attempts(context, asked, counts)
     answered, window = int(counts["items"]), Window(asked, int(counts["incomplete"]))
     enough = int((np.bincount(attempts.item, minlength=1) >= minimum).sum())
     if 0 < answered <= 2 * enough:
@@ -353,17 +356,19 @@ def _read_window(context: JobContext) -> tuple[Window, FirstAttempts]:
             return window, attempts
     logger.info("window: %s", reason)
     del attempts
-    window = Window(start, int(_count_answers(context, start)["incomplete"]), reason)
-    return window, _read_attempts(context, start)
+    counts = _count_answers(context, start)
+    return Window(start, int(counts["incomplete"]), reason), _read_attempts(context, start, counts)
 
 
 def _count_answers(context: JobContext, window_start: date) -> pd.Series[Any]:
     return _read(context, "calibration/answers", window_start=window_start, as_of=context.as_of).iloc[0]
 
 
-def _read_attempts(context: JobContext, window_start: date) -> FirstAttempts:
+def _read_attempts(context: JobContext, window_start: date, counts: pd.Series[Any]) -> FirstAttempts:
+    sessions = SESSIONS if counts["answers"] >= MANY_ANSWERS else 1
+    parts = [Shard(number, sessions).parameters() for number in range(1, sessions + 1)]
     halves = {"late_from": late_from(window_start, context.as_of)}
-    return read_first_attempts(context, "calibration/first_attempts", window_start=window_start, **halves)
+    return read_first_attempts(context, "calibration/first_attempts", parts, window_start=window_start, **halves)
 
 
 def sufficient_start(candidates: pd.DataFrame, asked: date) -> date | None:
@@ -427,7 +432,8 @@ def _weigh(context: JobContext, window: Window, attempts: FirstAttempts) -> Evid
         abilities=_responses(attempts, valid, correct),
         items=_responses(attempts, calibrating, correct),
         median_times=pd.Series(median_times, index=attempts.item_ids),
-        late=late_answers(attempts, calibrating),
+        # The first answers that are late, in the order of `items`.
+        late=(_responses(attempts, calibrating, attempts.columns["late"].to_numpy()).answers & 1).astype(bool),
     )
 
 

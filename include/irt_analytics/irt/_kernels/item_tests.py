@@ -56,40 +56,48 @@ def residual_sums(
     starts: Integers,
     members: AnyInteger,
     posterior: Floats,
-    inverse: Floats,
-    residuals: Floats,
+    functions: Floats,
     scores: Floats,
     information: Floats,
 ) -> None:
     """Add scores and information of the functions tested over the given blocks, for answers first..last.
 
-    `inverse` (codes, nodes) is 1 over the probability of the answer, `residuals` (codes, functions, nodes) the
-    function times x - P. With p the probability of the answer given the learner's other answers and u its score, the
-    score of the contrary answer is -u p / (1 - p), so that the information given the others is u u' p / (1 - p).
+    `functions` (codes, groups, nodes, LANES) holds `LANES` functions side by side, so that their sums over the nodes
+    make vector instructions: first 1 over the probability of the answer, then the functions tested times x - P. With p
+    the probability of the answer given the learner's other answers and u its score, the score of the contrary answer is
+    -u p / (1 - p), so that the information given the others is u u' p / (1 - p).
     """
-    n_functions, width = residuals.shape[1], residuals.shape[2]
-    u = np.empty(n_functions)
+    n_groups, width = functions.shape[1], functions.shape[2]
+    n_functions = scores.shape[1]
+    u = np.empty(n_groups * LANES)
     for slot in range(len(blocks)):
         low, high = touch_ptr[blocks[slot]], touch_ptr[blocks[slot] + 1]
         at = low + np.searchsorted(codes[low:high], first)
         while at < high and codes[at] < last:
             code = codes[at]
-            reciprocal, functions = inverse[code], residuals[code]
             for member in members[starts[at] : starts[at + 1]]:
                 row = posterior[slot * BLOCK + member]
-                total = 0.0
-                for k in range(width):
-                    total += row[k] * reciprocal[k]
-                odds = 1.0 / (total - 1.0) if total > 1.0 + SURE else 0.0
-                for m in range(n_functions):
-                    value = 0.0
+                for g in range(n_groups):
+                    beside = functions[code, g]
+                    u0 = u1 = u2 = u3 = u4 = u5 = u6 = u7 = 0.0
                     for k in range(width):
-                        value += row[k] * functions[m, k]
-                    u[m] = value
-                    scores[code, m] += value
+                        weight = row[k]
+                        u0 += weight * beside[k, 0]
+                        u1 += weight * beside[k, 1]
+                        u2 += weight * beside[k, 2]
+                        u3 += weight * beside[k, 3]
+                        u4 += weight * beside[k, 4]
+                        u5 += weight * beside[k, 5]
+                        u6 += weight * beside[k, 6]
+                        u7 += weight * beside[k, 7]
+                    of_group = u[g * LANES : (g + 1) * LANES]
+                    of_group[0], of_group[1], of_group[2], of_group[3] = u0, u1, u2, u3
+                    of_group[4], of_group[5], of_group[6], of_group[7] = u4, u5, u6, u7
+                odds = 1.0 / (u[0] - 1.0) if u[0] > 1.0 + SURE else 0.0
                 for m in range(n_functions):
+                    scores[code, m] += u[m + 1]
                     for n in range(m + 1):
-                        information[code, m, n] += u[m] * u[n] * odds
+                        information[code, m, n] += u[m + 1] * u[n + 1] * odds
             at += 1
 
 
