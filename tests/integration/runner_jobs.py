@@ -113,6 +113,25 @@ def slow_batches(context: JobContext) -> None:
     next(batches)
 
 
+def slow_parts(context: JobContext) -> None:
+    """Write, say so, and stay in two parts of a query until killed."""
+    write(context, first=200)
+    print("written", flush=True)  # noqa: T201
+    _read_parts(context, seconds=60, divisors=(1, 1))
+
+
+def broken_parts(context: JobContext) -> None:
+    """Write, and divide by zero in one part of a query while the other one would go on for an hour."""
+    write(context, first=200)
+    _read_parts(context, seconds=3600, divisors=(1, 0))
+
+
+def _read_parts(context: JobContext, seconds: int, divisors: tuple[int, ...]) -> None:
+    parts = [{"part": str(number), "divisor": divisor} for number, divisor in enumerate(divisors)]
+    for _ in db.read_batches(context.settings, str(SQL / "part"), parts=parts, seconds=seconds):
+        pass
+
+
 def broken_batches(context: JobContext) -> None:
     """Write, read a batch, and divide by zero in the query's next one."""
     write(context, first=200)
@@ -153,6 +172,8 @@ JOBS = {
         slow_read,
         slow_batches,
         broken_batches,
+        slow_parts,
+        broken_parts,
         replica,
         share,
     )

@@ -321,6 +321,22 @@ def test_a_rerun_a_later_day_other_tenants_and_later_answers_change_nothing(sett
     assert set(others["run_id"]).isdisjoint(first["mirt_ability"]["run_id"])
 
 
+def test_answers_read_by_several_sessions_give_the_same_to_the_bit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each session reads some of the learners, in whatever order they arrive: none may be lost or be there twice."""
+    tables = (*TABLES, "mirt_item_fit", "mirt_quality_meta")
+    write_log(settings, simulate_log(learners=400, items=20, last_day=DAY))
+    assert run(settings, "mirt_calibrate", DAY) == 0
+    by_one = [rows_of(settings, table) for table in tables]
+    with monkeypatch.context() as patched:
+        patched.setattr(mirt_calibrate, "MANY_ANSWERS", 1)
+        patched.setattr(mirt_calibrate, "SESSIONS", 3)
+        assert run(settings, "mirt_calibrate", DAY) == 0
+    for one, several in zip(by_one, (rows_of(settings, table) for table in tables), strict=True):
+        pd.testing.assert_frame_equal(one, several, check_exact=True)
+
+
 def test_a_past_day_reads_the_bank_of_its_own_time_or_is_refused(settings: Settings) -> None:
     """A backfill that linked to a later scale would rewrite history by what was not yet known, and one that set a scale
     of its own would publish two scales as one trend.

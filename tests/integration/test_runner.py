@@ -109,6 +109,7 @@ def test_a_good_run_commits_its_rows_and_tells_of_them(database_url: str) -> Non
         ("replica", 75, "read-only transaction"),
         ("defect", 1, "ZeroDivisionError"),
         ("broken_batches", 1, "division by zero"),
+        ("broken_parts", 1, "division by zero"),
     ],
 )
 def test_a_failed_run_leaves_the_last_state_whole_and_says_why(
@@ -190,7 +191,7 @@ def test_a_database_without_schema_is_told_what_to_run(
     assert "prepare_schema" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["slow_query", "slow_read", "slow_batches"])
+@pytest.mark.parametrize("name", ["slow_query", "slow_read", "slow_batches", "slow_parts"])
 def test_a_connection_cut_mid_run_is_temporary(name: str, settings: Settings, database_url: str) -> None:
     """The server was restarted: the same run will succeed later, so Airflow shall try it again."""
     assert run(settings, "write") == 0
@@ -207,7 +208,7 @@ def test_a_connection_cut_mid_run_is_temporary(name: str, settings: Settings, da
     assert "terminating connection" in row["error"] or "server closed the connection" in row["error"]
 
 
-@pytest.mark.parametrize("name", ["slow", "slow_query", "slow_read", "slow_batches"])
+@pytest.mark.parametrize("name", ["slow", "slow_query", "slow_read", "slow_batches", "slow_parts"])
 def test_sigterm_rolls_back_and_is_never_a_success(name: str, settings: Settings, database_url: str) -> None:
     """Airflow retries 143; a 0 would mark the day as done without its rows."""
     assert run(settings, "write") == 0
