@@ -134,8 +134,8 @@ def read_batches(
                 query = pending.pop(future)
                 batch = query.result(future)
                 if batch is not None:
+                    pending[query.begin(query.next_batch)] = query  # it comes while this one is worked on
                     yield batch
-                    pending[query.begin(query.next_batch)] = query
 
 
 class _Query:
@@ -164,6 +164,13 @@ class _Query:
             if _is_temporary(error):
                 raise TemporaryError(f"database {self._database}: {' '.join(str(error).split())}") from None
             raise
+
+    def cancel(self) -> None:
+        """End the call that the driver is in, if it is in one."""
+        while self.running is not None and not self.running.done():
+            with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
+                self.cursor.adbc_cancel()
+            wait([self.running], timeout=1.0)  # a query that the server had not yet got was not cancelled
 
     def first_batch(self, statement: str) -> pa.RecordBatch:
         """Run a query and return its first batch, an empty one where it has no row."""
@@ -205,9 +212,7 @@ def _connected(settings: Settings) -> Iterator[_Query]:
                 query.result(query.begin(cursor.execute, setting))
             yield query
         except BaseException:  # a signal, nobody takes the rest, or another part failed: do not wait for it
-            if query.running is not None and not query.running.done():
-                with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
-                    cursor.adbc_cancel()
+            query.cancel()
             raise
 
 
