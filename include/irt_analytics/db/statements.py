@@ -115,20 +115,21 @@ def read_batches(
     Args:
         settings: the database's.
         name: of the query.
-        parts: parameters of the query by part. All parts run at once, each on a connection of its own and as the
-            database's one process, and their batches come as they arrive.
+        parts: parameters of the query by part. All parts see the same snapshot and run at once, each on a connection
+            of its own and as one process of the database; in order are the rows of a part.
         params: parameters that all parts have in common.
 
     Raises:
         TemporaryError: the database cannot be reached, or goes away meanwhile; names host, port and database.
     """
     with ExitStack() as stack:
-        pending = {}
-        for part in parts:
-            query = stack.enter_context(_connected(settings))
-            if len(parts) > 1:
-                query.result(query.begin(query.cursor.execute, "set max_parallel_workers_per_gather = 0"))
-            pending[query.begin(query.first_batch, _with_literals(sql(name), {**params, **part}))] = query
+        queries = [stack.enter_context(_connected(settings)) for _ in parts]
+        if len(parts) > 1:
+            _share_snapshot(queries)
+        pending = {
+            query.begin(query.first_batch, _with_literals(sql(name), {**params, **part})): query
+            for query, part in zip(queries, parts, strict=True)
+        }
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 query = pending.pop(future)
@@ -146,15 +147,13 @@ class _Query:
 
     def __init__(self, cursor: adbc_driver_postgresql.dbapi.Cursor, thread: ThreadPoolExecutor, database: str) -> None:
         self.cursor = cursor
-        self.running: Future[Any] | None = None
         self._thread = thread
         self._database = database
         self._batches: Iterator[pa.RecordBatch] = iter(())
 
     def begin(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Let the driver do a call in its thread."""
-        self.running = self._thread.submit(call, *arguments)
-        return self.running
+        return self._thread.submit(call, *arguments)
 
     def result(self, future: Future[Any]) -> Any:
         """Return what a call of the driver returns, or hear a signal meanwhile."""
@@ -167,10 +166,12 @@ class _Query:
 
     def cancel(self) -> None:
         """End the call that the driver is in, if it is in one."""
-        while self.running is not None and not self.running.done():
+        after_it = self._thread.submit(lambda: None)
+        wait([after_it], timeout=0.01)
+        while not after_it.done():
             with suppress(adbc_driver_manager.Error):  # it ends with its connection, too
                 self.cursor.adbc_cancel()
-            wait([self.running], timeout=1.0)  # a query that the server had not yet got was not cancelled
+            wait([after_it], timeout=1.0)  # a query that the server had not yet got was not cancelled
 
     def first_batch(self, statement: str) -> pa.RecordBatch:
         """Run a query and return its first batch, an empty one where it has no row."""
@@ -184,6 +185,22 @@ class _Query:
     def next_batch(self) -> pa.RecordBatch | None:
         """The next batch of the query, None after the last."""
         return next(self._batches, None)
+
+
+def _share_snapshot(queries: Sequence[_Query]) -> None:
+    """Let all queries see what the first one sees."""
+    first, *others = queries
+
+    def execute(query: _Query, statement: str) -> None:
+        query.result(query.begin(query.cursor.execute, statement))
+
+    for query in queries:
+        execute(query, "set max_parallel_workers_per_gather = 0")
+        execute(query, "begin isolation level repeatable read read only")
+    execute(first, "select pg_export_snapshot() as name")
+    (name,) = first.result(first.begin(first.cursor.fetchone))
+    for query in others:
+        execute(query, f"set transaction snapshot {composed.Literal(name).as_string(None)}")
 
 
 def _is_temporary(error: adbc_driver_manager.Error) -> bool:

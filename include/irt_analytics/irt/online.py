@@ -29,8 +29,9 @@ _FIRST_ROOM = 64
 class OnlineBank:
     """Items of known parameters and the prior of theta, prepared for learners whose answers come one by one.
 
-    The curves of all items are tabulated once, on the grid that `estimate_abilities` sums over; an answer then adds one
-    row of the table to the learner's log-posterior.
+    The curves of all items are tabulated once, on the grid that `estimate_abilities` sums over and on the closer one of
+    narrow posteriors, 5 kilobytes an item together; an answer then adds one row of the table to the learner's
+    log-posterior.
 
         bank = OnlineBank(fit.items)
         learner = bank.start()

@@ -432,7 +432,7 @@ def _weigh(context: JobContext, window: Window, attempts: FirstAttempts) -> Evid
         abilities=_responses(attempts, valid, correct),
         items=_responses(attempts, calibrating, correct),
         median_times=pd.Series(median_times, index=attempts.item_ids),
-        # The first answers that are late, in the order of `items`.
+        # Lateness in the place of correctness, so that it is put in the order of `items`.
         late=(_responses(attempts, calibrating, attempts.columns["late"].to_numpy()).answers & 1).astype(bool),
     )
 

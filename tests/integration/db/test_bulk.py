@@ -158,6 +158,30 @@ def test_read_arrow_binds_hostile_texts_as_texts(
     assert table.schema.field("at").type == pa.timestamp("us", "UTC")
 
 
+def test_parts_of_a_query_see_the_same_state(settings: Settings, query: Path) -> None:
+    """Half of the learners as they were before a correction of the log and half after it is a state that never was."""
+    query.write_text("select %(part)s::int as part, count(*) as n from correction", encoding="utf-8")
+    stop = threading.Event()
+    with db.connect(settings, autocommit=True) as writer:
+        writer.execute("create table correction (n int)")
+
+        def correct() -> None:
+            while not stop.is_set():
+                writer.execute("insert into correction values (1)")
+
+        correcting = threading.Thread(target=correct)
+        correcting.start()
+        try:
+            for _ in range(3):
+                batches = list(db.read_batches(settings, "query", parts=[{"part": part} for part in range(4)]))
+                rows = pa.Table.from_batches(batches).to_pylist()
+                assert sorted(row["part"] for row in rows) == [0, 1, 2, 3]
+                assert len({row["n"] for row in rows}) == 1
+        finally:
+            stop.set()
+            correcting.join()
+
+
 def kpi_rows(users: list[str], as_of: date, a_t: float) -> pd.DataFrame:
     monday = as_of - pd.Timedelta(days=as_of.weekday())
     few = {"i_t_reason": "few", "e_t_reason": "few", "r_t_reason": "few"}

@@ -73,7 +73,10 @@ def add_rows(table: Floats, rows: AnyInteger, total: Floats) -> None:
 
 @kernel
 def add_parts(table: Floats, rows: AnyInteger, start: int, total: Floats) -> None:
-    """Add the columns of `total`, from `start` on, of the given rows of `table`; `add_rows` where they are not all."""
+    """`add_rows` for the columns of `table` from `start` on, as many as `total` has.
+
+    Slices of rows stay contiguous, which a slice of the table would not.
+    """
     n, width, end = len(rows), len(total), start + len(total)
     whole = n - n % 4
     for j in range(0, whole, 4):

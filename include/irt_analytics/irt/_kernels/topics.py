@@ -4,24 +4,20 @@ from math import exp, inf, log, sqrt
 
 import numpy as np
 
-from irt_analytics.irt._kernels.abilities import refine
+from irt_analytics.irt._kernels.abilities import moments, refine
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
-from irt_analytics.irt._kernels.posterior import LANES, add_rows, normalise
+from irt_analytics.irt._kernels.posterior import LANES, add_rows
 
 
 @kernel
-def moments(row: Floats, nodes: Floats, mean: float, sd: float, bits: Integers, lanes: Floats) -> tuple[float, float]:
+def moments_under(
+    row: Floats, nodes: Floats, mean: float, sd: float, bits: Integers, lanes: Floats
+) -> tuple[float, float]:
     """Posterior mean and sd of the log-likelihood `row` over the nodes under N(mean, sd^2); `row` is overwritten."""
     for k in range(len(nodes)):
         row[k] -= 0.5 * ((nodes[k] - mean) / sd) ** 2
     row[len(nodes) :] = -inf
-    normalise(row, bits, lanes)
-    m = variance = 0.0
-    for k in range(len(nodes)):
-        m += row[k] * nodes[k]
-    for k in range(len(nodes)):
-        variance += row[k] * (nodes[k] - m) ** 2
-    return m, sqrt(variance)
+    return moments(row, bits, lanes, nodes)
 
 
 @kernel
@@ -68,14 +64,14 @@ def topic_moments(
             if n > 1:
                 for k in range(width):
                     row[k] = total[k] - own[t, k]
-                m, s = moments(row, nodes, mean, sd, bits, lanes)
+                m, s = moments_under(row, nodes, mean, sd, bits, lanes)
                 if s < spacing:
                     others = np.concatenate((answers[begin:left], answers[right:end]))
                     m, s = refine(m, s, spacing, mean, sd, others, a, d, c, active)
             prior_mean[start + t] = m
             prior_sd[start + t] = sqrt(s * s + tau * tau)
             row[:] = own[t]
-            of_topic, error = moments(row, nodes, m, prior_sd[start + t], bits, lanes)
+            of_topic, error = moments_under(row, nodes, m, prior_sd[start + t], bits, lanes)
             theta[start + t], se[start + t] = refine(
                 of_topic, error, spacing, m, prior_sd[start + t], answers[left:right], a, d, c, active
             )
