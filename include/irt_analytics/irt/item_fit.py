@@ -39,9 +39,8 @@ def item_fit(responses: Responses, items: pd.DataFrame, theta: ArrayLike) -> pd.
     Raises:
         ValueError: a parameter is missing or out of range, or theta is not one number for every learner.
     """
-    abilities = np.array(
-        theta, dtype=np.float64
-    )  # a copy: a Series gives a read-only array, a type of its own to numba
+    # A copy, for a Series gives a read-only array, which is a type of its own to numba.
+    abilities = np.array(theta, dtype=np.float64)
     if abilities.shape != (responses.n_students,) or not np.isfinite(abilities).all():
         raise ValueError(
             f"theta must be a finite number for each of {responses.n_students:,} learners, got shape {abilities.shape}"
