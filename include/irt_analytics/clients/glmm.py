@@ -1,7 +1,7 @@
 """Client of r-glmm-plumber: the generalised linear mixed model of answers, by R lme4."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from irt_analytics.clients.base import FitStatus, Request, Result, RServiceClient, ServiceName
 
@@ -34,6 +34,7 @@ class Optimizer(Result):
     evaluations: int
     tolPwrss: float  # noqa: N815 - lme4's name
     week_unit: float
+    ordering: Literal["AMD", "natural"]
 
 
 class FixedEffects(Result):

@@ -5,15 +5,19 @@
 
 #' Compute a job (in its own process)
 #'
-#' @return `list(error)`: `NULL`, or `list(code, detail)`.
+#' @param must Whether to compute it even in a process that does not suit the endpoint.
+#' @return `list(error)`: `NULL`, or `list(code, detail)`; `list(unsuited = TRUE)` where nothing was computed.
 #' @noRd
-run_job <- function(endpoint, job_id, folder, package) {
+run_job <- function(endpoint, job_id, folder, package, must) {
   tools::psnice(value = 15L)
   # Where the machine runs out of memory the kernel should end this process, not the server.
   adjustment <- "/proc/self/oom_score_adj"
   if (file.exists(adjustment)) writeLines("1000", adjustment)
   began <- Sys.time()
   if (!is.null(package)) loadNamespace(package)
+  if (!must && !endpoint$suits()) {
+    return(list(unsuited = TRUE))
+  }
   input <- readRDS(file.path(folder, "input.rds"))
   computed <- compute(endpoint$run, input, progress_writer(folder))
   if (is.null(computed$error)) {

@@ -1,3 +1,6 @@
+# For one job, where its endpoint is particular about them.
+processes_at_most <- 20
+
 #' Jobs: a bounded queue, each job in a process of its own
 #'
 #' The server calls `tick()` many times a second; nothing here waits.
@@ -31,6 +34,7 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
       job$digest <- digest
       job$folder <- folder
       job$state <- "queued"
+      job$processes <- 0
       job$collected <- FALSE
       private$jobs[[job$id]] <- job
       job
@@ -97,10 +101,15 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
     start = function(job) {
       job$state <- "running"
       job$started <- Sys.time()
-      job$memory_checked <- job$started
+      private$start_process(job)
+    },
+
+    start_process = function(job) {
+      job$processes <- job$processes + 1
+      job$memory_checked <- Sys.time()
       job$process <- callr::r_bg(
         function(...) run_job(...),
-        list(job$endpoint, job$id, job$folder, private$package),
+        list(job$endpoint, job$id, job$folder, private$package, must = job$processes == processes_at_most),
         package = "irtcommon",
         stdout = file.path(job$folder, "log"),
         stderr = "2>&1",
@@ -132,6 +141,7 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
         detail <- sprintf("the job's process ended by itself (exit status %s): %s", status, first_line(error))
         list(error = list(code = "killed", detail = detail))
       })
+      if (isTRUE(outcome$unsuited)) return(private$start_process(job))
       error <- outcome$error
       private$end(job, if (is.null(error)) "succeeded" else "failed", error$code, error$detail)
     },

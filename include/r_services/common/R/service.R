@@ -9,10 +9,13 @@
 #' @param kind `"fit"`: answered with 202 and a job, computed in a process of its own. `"direct"`: computed before
 #'   the answer, for what takes at most seconds.
 #' @param doc One line for the OpenAPI page.
+#' @param suits `function()`: whether a new process is one for this fit. Where it is not the job begins again in
+#'   another, at most 20 times; the twentieth computes it.
 #' @export
-endpoint <- function(method, path, run, fields = list(), kind = c("fit", "direct"), doc = "") {
+endpoint <- function(method, path, run, fields = list(), kind = c("fit", "direct"), doc = "",
+                     suits = function() TRUE) {
   structure(
-    list(method = method, path = path, run = run, fields = fields, kind = match.arg(kind), doc = doc),
+    list(method = method, path = path, run = run, fields = fields, kind = match.arg(kind), doc = doc, suits = suits),
     class = "irtcommon_endpoint"
   )
 }

@@ -27,6 +27,7 @@ fit_endpoint <- function() {
       ))
     ),
     kind = "fit",
+    suits = factors_by_amd,
     doc = "Fit correct out of answers ~ week + (week | learner) + (1 | topic) + (1 | item), binomial, logit."
   )
 }

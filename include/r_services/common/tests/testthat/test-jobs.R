@@ -48,3 +48,25 @@ test_that("a cancelled job never runs, and its key is free again", {
   expect_identical(queue$describe(job)$error$code, "cancelled")
   expect_false(identical(queue$submit(sum_of, new_folder(), key = "a"), job))
 })
+
+test_that("a job begins again until its process suits the endpoint, and is computed once, in the last at the latest", {
+  starts <- tempfile()
+  counting <- function(good) {
+    particular <- sum_of
+    particular$suits <- function() {
+      cat("started\n", file = starts, append = TRUE)
+      length(readLines(starts)) >= good
+    }
+    environment(particular$suits) <- list2env(list(starts = starts, good = good), parent = baseenv())
+    particular
+  }
+  queue <- JobQueue$new(settings)
+  job <- queue$submit(counting(3), new_folder(c(1, 2)))
+  run_until(queue, function() queue$count("succeeded") == 1)
+  expect_length(readLines(starts), 3)
+  expect_identical(jsonlite::fromJSON(file.path(job$folder, "answer.json"))$data$result$sum, 3)
+  unlink(starts)
+  queue$submit(counting(Inf), new_folder())
+  run_until(queue, function() queue$count("succeeded") == 2)
+  expect_length(readLines(starts), 19)
+})
