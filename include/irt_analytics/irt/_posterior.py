@@ -9,7 +9,8 @@ import numpy as np
 
 from irt_analytics.irt._kernels import model
 from irt_analytics.irt._kernels import posterior as kernels
-from irt_analytics.irt._kernels.posterior import BLOCK, LANES
+from irt_analytics.irt._kernels.posterior import BLOCK
+from irt_analytics.irt._kernels.rows import LANES
 from irt_analytics.irt._workers import Workers, split_evenly
 
 if TYPE_CHECKING:

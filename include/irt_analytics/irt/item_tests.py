@@ -12,7 +12,7 @@ from scipy.stats import chi2, false_discovery_control
 
 from irt_analytics.irt._items import ItemParameters
 from irt_analytics.irt._kernels import item_tests as kernels
-from irt_analytics.irt._kernels.posterior import LANES
+from irt_analytics.irt._kernels.rows import LANES
 from irt_analytics.irt._posterior import Blocks, normal_log_weights, pad
 from irt_analytics.irt._workers import split_evenly, workers
 from irt_analytics.irt.abilities import latent_nodes, prior_of_learners

@@ -5,7 +5,8 @@ from math import ceil, exp, inf, log, log1p, nan, sqrt
 import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
-from irt_analytics.irt._kernels.posterior import LANES, add_parts, add_rows, normalise
+from irt_analytics.irt._kernels.posterior import normalise
+from irt_analytics.irt._kernels.rows import LANES, add_rows
 
 MAXIMUM_STEPS = 100
 STEP_TOLERANCE = 1e-10
@@ -294,7 +295,7 @@ def posterior_moments(
     row, bits, lanes = np.empty(table.shape[1]), np.empty(table.shape[1], dtype=np.int64), np.empty(LANES)
     for i in range(first, last):
         log_prior(nodes, mean[i], sd[i], row)
-        add_rows(table, answers[indptr[i] : indptr[i + 1]], row)
+        add_rows(table, answers[indptr[i] : indptr[i + 1]], 0, row)
         theta[i], se[i] = moments(row, bits, lanes, nodes)
 
 
@@ -326,7 +327,7 @@ def narrow_moments(
     start = min(max(int((m - half_width - nodes[0]) / closer), 0), table.shape[1] - width)
     near, own = nodes[start : start + width], row[:width]
     log_prior(near, mean, sd, own)
-    add_parts(table, answers, start, own)
+    add_rows(table, answers, start, own)
     m, s = moments(own, bits[:width], lanes, near)
     return refine(m, s, closer, mean, sd, answers, a, d, c, active)
 

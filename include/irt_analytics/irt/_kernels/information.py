@@ -10,7 +10,8 @@ import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
 from irt_analytics.irt._kernels.model import log_prior, logistic
-from irt_analytics.irt._kernels.posterior import BLOCK, LANES
+from irt_analytics.irt._kernels.posterior import BLOCK
+from irt_analytics.irt._kernels.rows import LANES
 
 # Nodes of less posterior weight than this are left out of a learner's covariance.
 NEGLIGIBLE = 1e-12

@@ -5,7 +5,8 @@ from math import exp, inf, log, nan, sqrt
 import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Floats, Integers, kernel
-from irt_analytics.irt._kernels.posterior import BLOCK, LANES, add_rows, normalise
+from irt_analytics.irt._kernels.posterior import BLOCK, normalise
+from irt_analytics.irt._kernels.rows import LANES, add_rows
 
 # An answer as sure as this says nothing that can be computed.
 SURE = 1e-12
@@ -123,7 +124,7 @@ def predict(
     for i in range(first, last):
         row[:] = log_prior[group[i]]
         own = answers[indptr[i] : indptr[i + 1]]
-        add_rows(table, own, row)
+        add_rows(table, own, 0, row)
         normalise(row, bits, lanes)
         for at in range(indptr[i], indptr[i + 1]):
             j, right = answers[at] >> 1, answers[at] & 1

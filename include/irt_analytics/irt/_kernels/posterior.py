@@ -9,8 +9,8 @@ from math import log
 import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Floats, Integers, kernel
+from irt_analytics.irt._kernels.rows import LANES, add_rows
 
-LANES = 8
 # Learners in a block; sums are taken within a block in the order of learners, and over blocks in their order.
 BLOCK = 4096
 
@@ -54,40 +54,6 @@ def exp_row(x: Floats, bits: Integers) -> None:
         bits[k] = (bits[k] + 1023) << 52
     for k in range(len(x)):
         x[k] *= shifted[k]
-
-
-@kernel
-def add_rows(table: Floats, rows: AnyInteger, total: Floats) -> None:
-    """Add the given rows of `table` to `total`, four at a time."""
-    n, width = len(rows), len(total)
-    whole = n - n % 4
-    for j in range(0, whole, 4):
-        t0, t1, t2, t3 = table[rows[j]], table[rows[j + 1]], table[rows[j + 2]], table[rows[j + 3]]
-        for k in range(width):
-            total[k] += (t0[k] + t1[k]) + (t2[k] + t3[k])
-    for j in range(whole, n):
-        t0 = table[rows[j]]
-        for k in range(width):
-            total[k] += t0[k]
-
-
-@kernel
-def add_parts(table: Floats, rows: AnyInteger, start: int, total: Floats) -> None:
-    """`add_rows` for the columns of `table` from `start` on, as many as `total` has.
-
-    Slices of rows stay contiguous, which a slice of the table would not.
-    """
-    n, width, end = len(rows), len(total), start + len(total)
-    whole = n - n % 4
-    for j in range(0, whole, 4):
-        t0, t1 = table[rows[j], start:end], table[rows[j + 1], start:end]
-        t2, t3 = table[rows[j + 2], start:end], table[rows[j + 3], start:end]
-        for k in range(width):
-            total[k] += (t0[k] + t1[k]) + (t2[k] + t3[k])
-    for j in range(whole, n):
-        t0 = table[rows[j], start:end]
-        for k in range(width):
-            total[k] += t0[k]
 
 
 @kernel
@@ -139,7 +105,7 @@ def posterior_rows(
         place = slots[i // BLOCK] * BLOCK + i % BLOCK
         row = posterior[place]
         row[:] = log_prior[group[i]]
-        add_rows(table, answers[indptr[i] : indptr[i + 1]], row)
+        add_rows(table, answers[indptr[i] : indptr[i + 1]], 0, row)
         log_marginal[place] = normalise(row, bits, lanes)
 
 
@@ -238,7 +204,7 @@ def add_counts(
         rows = posterior[slot * BLOCK : (slot + 1) * BLOCK]
         while at < high and codes[at] < last:
             total[:] = 0.0
-            add_rows(rows, members[starts[at] : starts[at + 1]], total)
+            add_rows(rows, members[starts[at] : starts[at + 1]], 0, total)
             into = counts[codes[at]]
             for k in range(len(total)):
                 into[k] += total[k]

@@ -6,7 +6,7 @@ import numpy as np
 
 from irt_analytics.irt._kernels.abilities import moments, refine
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
-from irt_analytics.irt._kernels.posterior import LANES, add_rows
+from irt_analytics.irt._kernels.rows import LANES, add_rows
 
 
 @kernel
@@ -55,7 +55,7 @@ def topic_moments(
         total[:] = 0.0
         for t in range(n):
             own[t] = 0.0
-            add_rows(table, answers[indptr[start + t] : indptr[start + t + 1]], own[t])
+            add_rows(table, answers[indptr[start + t] : indptr[start + t + 1]], 0, own[t])
             total += own[t]
         begin, end = indptr[start], indptr[start + n]
         for t in range(n):
@@ -99,7 +99,7 @@ def log_marginal(
         total[:] = log_prior
         for unit in range(learner_ptr[i], learner_ptr[i + 1]):
             own[:] = 0.0
-            add_rows(table, answers[indptr[unit] : indptr[unit + 1]], own)
+            add_rows(table, answers[indptr[unit] : indptr[unit + 1]], 0, own)
             top = own[:n_nodes].max()
             for k in range(n_nodes):
                 own[k] = exp(own[k] - top)
