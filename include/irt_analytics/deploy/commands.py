@@ -54,14 +54,14 @@ def images(registry: str, tag: str, push: bool, only: str, options: str) -> None
 def up(services: str, executor: str) -> None:
     """Install a trial: PostgreSQL, an S3, the R services and Airflow.
 
-    DATABASE_URL names another database for the answers, REPORT_STORE_URL another store for the reports.
+    DATABASE_URL names another database for the answers, REPORT_STORE_URL another store for the reports, which gets the
+    keys, region and endpoint of AWS_* where it is an S3.
     """
-    from irt_analytics.deploy.trial import Trial
+    from irt_analytics.deploy.trial import Trial, given_report_store
 
     names = () if services == "none" else tuple(services.split())
-    trial = Trial(
-        find_root(), names, executor, os.environ.get("DATABASE_URL", ""), os.environ.get("REPORT_STORE_URL", "")
-    )
+    database = os.environ.get("DATABASE_URL", "")
+    trial = Trial(find_root(), names, executor, database, given_report_store(os.environ))
     trial.install(_say)
     click.echo(
         "Airflow runs. Its web UI:\n"

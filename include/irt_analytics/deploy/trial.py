@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -50,14 +50,14 @@ class Trial:
         services: the R services; the jobs of the others end as recorded skips.
         executor: Airflow's.
         database_url: of the answers; empty for a database in the trial's PostgreSQL.
-        report_store_url: fsspec URL that receives reports; empty for the trial's S3.
+        report_store: Airflow connection of the store that receives reports; None for the trial's S3.
     """
 
     root: Path
     services: Sequence[str] = SERVICES
     executor: str = "LocalExecutor"
     database_url: str = ""
-    report_store_url: str = ""
+    report_store: Json | None = None
 
     def install(self, say: Callable[[str], None]) -> None:
         """Install what is missing and bring the rest to the values of the checkout; safe to repeat.
@@ -118,15 +118,10 @@ class Trial:
             return
         connections: dict[str, str | Json] = {
             "seedtest_db": answers["DATABASE_URL"],
-            "report_store": self._report_store(store),
+            "report_store": self.report_store or _s3_connection(store, "s3://reports/weekly"),
             **{f"r_{service}": self._service(service) for service in SERVICES},
         }
         write_secret("airflow-connections", AIRFLOW_NAMESPACE, {"connections.json": json.dumps(connections, indent=2)})
-
-    def _report_store(self, store: Mapping[str, str]) -> Json:
-        if self.report_store_url:
-            return {"conn_type": "generic", "extra": {"url": self.report_store_url}}
-        return _s3_connection(store, "s3://reports/weekly")
 
     def _service(self, service: str) -> Json:
         if service not in self.services:
@@ -174,6 +169,27 @@ def _database_url(name: str, password: str) -> str:
     host = f"irt-postgres.{AIRFLOW_NAMESPACE}.svc.cluster.local"
     # The trial's PostgreSQL has no certificate; its password goes by SCRAM.
     return f"postgresql://{name}:{quote(password, safe='')}@{host}:5432/{name}?sslmode=disable"
+
+
+def given_report_store(environment: Mapping[str, str]) -> Json | None:
+    """Return the connection of the store that REPORT_STORE_URL names, of an S3 with what AWS_* say; None without it."""
+    url = environment.get("REPORT_STORE_URL", "")
+    if not url:
+        return None
+    if urlsplit(url).scheme != "s3":
+        return {"conn_type": "generic", "extra": {"url": url}}
+    extra = {
+        "url": url,
+        "aws_session_token": environment.get("AWS_SESSION_TOKEN"),
+        "region_name": environment.get("AWS_DEFAULT_REGION"),
+        "endpoint_url": environment.get("AWS_ENDPOINT_URL"),
+    }
+    return {
+        "conn_type": "aws",
+        "login": environment.get("AWS_ACCESS_KEY_ID"),
+        "password": environment.get("AWS_SECRET_ACCESS_KEY"),
+        "extra": {name: value for name, value in extra.items() if value},
+    }
 
 
 def _s3_connection(keys: Mapping[str, str], url: str) -> Json:
