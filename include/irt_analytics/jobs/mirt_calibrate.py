@@ -799,7 +799,9 @@ def assemble_bank(
     bank = pd.concat([estimated, kept[kept.columns.intersection(estimated.columns)]]).sort_index()
     used = linked.link.anchors if linked.link is not None else ()
     return bank.assign(
-        median_time_ms=median_times.reindex(bank.index).fillna(kept["median_time_ms"].reindex(bank.index)),
+        median_time_ms=median_times.reindex(bank.index).fillna(
+            kept["median_time_ms"].astype(np.float64).reindex(bank.index)
+        ),
         topic_id=questions.set_index("item_id")["topic_id"]
         .reindex(bank.index)
         .fillna(published["topic_id"].reindex(bank.index)),
