@@ -4,6 +4,7 @@ import importlib
 import sys
 import types
 import typing
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -90,9 +91,11 @@ def _metavar(info: FieldInfo) -> str:
     return "NUMBER" if info.annotation is float else "INTEGER"
 
 
-def _param_options() -> list[click.Option]:
+def param_options(names: Iterable[str] = RunParams.model_fields) -> list[click.Option]:
+    """Flags of the fields of RunParams, whose texts `parse_params` reads."""
     options = []
-    for name, info in RunParams.model_fields.items():
+    for name in names:
+        info = RunParams.model_fields[name]
         flag_type, default = _flag_type(info)
         options.append(
             click.Option(
@@ -155,7 +158,7 @@ def _job_command(name: str) -> click.Command:
         click.Option(["--as-of"], required=True, metavar="YYYY-MM-DD", help="last complete UTC day the run looks at"),
         click.Option(["--tenant"], default="default", show_default=True, help="whose answers"),
         click.Option(["--dry-run"], is_flag=True, help="do all but the commit and print what it would write"),
-        *_param_options(),
+        *param_options(),
     ]
     if name in SHARDED:
         text = "work on the second of four shards of the learners, and leave the result for the run without --shard"

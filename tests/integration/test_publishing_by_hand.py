@@ -265,6 +265,12 @@ def test_a_comparison_shows_what_moved_and_what_objects(
     assert "1 items gone: 'i003'" in printed
     assert "objects: the mean of theta lies +" in printed
     assert "max_item_shift = 0.3: " not in printed, "a threshold that does not object"
+    assert command("diff", refused, "--max-scale-shift", "9", "--max-item-shift", "0.01") == 0
+    other = capsys.readouterr().out
+    assert "objects: the mean of theta" not in other
+    assert "max_item_shift = 0.01: " in other, "a threshold of one's own objects"
+    assert command("diff", refused, "--max-fit-loss", "50") == BAD_INPUT
+    assert "--max-fit-loss='50'" in capsys.readouterr().err
     assert command("diff", first) == BAD_INPUT
     assert "nothing is published before" in capsys.readouterr().err
     assert command("diff", first, refused) == 0

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"db", "errors", "irt", "params", "progress", "settings", "runner"},
     "runner": {"db", "errors", "params", "settings"},
     "clients": {"errors", "progress", "settings"},
-    "jobs": {"clients", "db", "errors", "irt", "params", "progress", "report", "runner", "settings"},
+    "jobs": {"cli", "clients", "db", "errors", "irt", "params", "progress", "report", "runner", "settings"},
     "demo": {"cli", "db", "errors", "settings"},
     "deploy": {"cli", "db", "demo", "errors", "settings"},
     "cli": {"errors", "params", "runner", "settings"},

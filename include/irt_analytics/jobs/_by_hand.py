@@ -15,6 +15,7 @@ import pandas as pd
 import psycopg
 
 from irt_analytics import code_version, db
+from irt_analytics.cli import param_options, parse_params
 from irt_analytics.errors import ConfigurationError, TemporaryError
 from irt_analytics.irt.linking import Link
 from irt_analytics.jobs import mirt_calibrate
@@ -23,6 +24,15 @@ from irt_analytics.params import RunParams
 from irt_analytics.runner import JobContext, JobRecord, configure_logging, locked
 from irt_analytics.settings import Settings, load_settings
 
+#: Params by which a calibration is refused.
+THRESHOLDS = (
+    "min_anchors",
+    "min_anchor_share",
+    "max_slope_change",
+    "max_scale_shift",
+    "max_item_shift",
+    "max_fit_loss",
+)
 #: Calibrations that a message about an unknown one names, and items that a comparison shows.
 SHOWN = 8
 
@@ -139,6 +149,8 @@ def roll_back(
 
 def compare(settings: Settings, tenant: str, run_id: str, other: str | None, params: RunParams) -> str:
     """What tells a calibration from another (default: the one that was published before its day), as text.
+
+    `params` has the thresholds.
 
     Raises:
         ConfigurationError: there is no such calibration, or its items are not kept.
@@ -381,8 +393,7 @@ def _judge(
     ]
     anchors = set(bank.loc[bank["drift_p_value"].notna(), "item_id"]) | set(constants["dropped"])
     found = objections(link, len(anchors), states[0], states[1], params)
-    names = ("min_anchors", "min_anchor_share", "max_slope_change", "max_scale_shift", "max_item_shift", "max_fit_loss")
-    lines = ["thresholds: " + ", ".join(f"{name} = {getattr(params, name):g}" for name in names)]
+    lines = ["thresholds: " + ", ".join(f"{name} = {getattr(params, name):g}" for name in THRESHOLDS)]
     return lines + ([f"objects: {text}" for text in found] or ["no threshold objects"])
 
 
@@ -447,6 +458,9 @@ def rollback_command(
 @click.argument("run_id")
 @click.argument("other", required=False, metavar="[RUN_ID]")
 @_TENANT
-def diff_command(run_id: str, other: str | None, tenant: str) -> None:
+def diff_command(run_id: str, other: str | None, tenant: str, **thresholds: str | None) -> None:
     """Compare a calibration with another: by default the one that was published before its day."""
-    click.echo(compare(load_settings(), tenant, run_id, other, RunParams()))
+    click.echo(compare(load_settings(), tenant, run_id, other, parse_params(thresholds)))
+
+
+diff_command.params.extend(param_options(THRESHOLDS))
