@@ -77,8 +77,10 @@ class Responses:
             )
         if duplicates not in ("error", "first"):
             raise ValueError(f"duplicates must be 'error' or 'first', got {duplicates!r}")
+        codes, item_ids = _encode(item_id, "item_id")
+        items: Answers = codes.astype(_answer_dtype(len(item_ids)), copy=False)
+        del codes
         students, student_ids = _encode(student_id, "student_id")
-        items, item_ids = _encode(item_id, "item_id")
         right = _as_binary(correct)
         indptr, answers = _compress(students, items, right, len(student_ids), len(item_ids))
         repeated = _sort_rows(indptr, answers)
@@ -164,7 +166,7 @@ def _answer_dtype(n_items: int) -> type[np.uint16] | type[np.int32]:
 
 def _compress(
     students: NDArray[np.int32],
-    items: NDArray[np.int32],
+    items: Answers,
     right: NDArray[np.uint8],
     n_students: int,
     n_items: int,
@@ -185,7 +187,7 @@ def _sort_rows(indptr: NDArray[np.int64], answers: Answers) -> int:
 
 def _describe_repeat(
     students: NDArray[np.int32],
-    items: NDArray[np.int32],
+    items: Answers,
     indptr: NDArray[np.int64],
     answers: Answers,
     position: int,

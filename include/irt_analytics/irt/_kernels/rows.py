@@ -24,9 +24,16 @@ _TOGETHER = 4
 
 
 def _typed(typing_context: Any, table: Any, rows: Any, start: Any, total: Any) -> Any:  # noqa: ARG001 - numba's
-    for array, dtype, axes in ((table, types.Float, 2), (rows, types.Integer, 1), (total, types.Float, 1)):
-        if not isinstance(array.dtype, dtype) or array.layout != "C" or array.ndim != axes:
-            raise TypingError(f"add_rows: {array}; expected a contiguous array of {dtype.__name__}, {axes} axes")
+    arrays = ((table, types.float64, 2), (rows, rows.dtype, 1), (total, types.float64, 1))
+    contiguous = all(
+        array.dtype == dtype and (array.ndim, array.layout) == (axes, "C") for array, dtype, axes in arrays
+    )
+    integers = isinstance(rows.dtype, types.Integer) and isinstance(start, types.Integer)
+    if not (contiguous and integers and total.mutable):
+        raise TypingError(
+            f"add_rows({table}, {rows}, {start}, {total}): expected contiguous arrays of float64, integers, an integer "
+            "and an array of float64 that can be written"
+        )
     return types.void(table, rows, types.intp, total), _generate
 
 
@@ -72,8 +79,9 @@ _add_rows: Any = intrinsic(_typed)
 
 @kernel
 def add_rows(table: Floats, rows: AnyInteger, start: int, total: Floats) -> None:
-    """Add the given rows of `table`, from column `start` on, to `total`: a multiple of `LANES` columns.
+    """Add the given rows of `table`, from column `start` on, to `total`, which has a multiple of `LANES` columns.
 
+    Neither that nor whether rows and columns are there is checked.
     Rows are added four at a time, `(t0 + t1) + (t2 + t3)`, in their order, and so to the same bits on every processor.
     """
     _add_rows(table, rows, start, total)

@@ -5,21 +5,24 @@
 
 #' Compute a job (in its own process)
 #'
+#' @param began When the job's first process was started.
 #' @param must Whether to compute it even in a process that does not suit the endpoint.
 #' @return `list(error)`: `NULL`, or `list(code, detail)`; `list(unsuited = TRUE)` where nothing was computed.
 #' @noRd
-run_job <- function(endpoint, job_id, folder, package, must) {
+run_job <- function(endpoint, job_id, folder, package, began, must) {
   tools::psnice(value = 15L)
   # Where the machine runs out of memory the kernel should end this process, not the server.
   adjustment <- "/proc/self/oom_score_adj"
   if (file.exists(adjustment)) writeLines("1000", adjustment)
-  began <- Sys.time()
   if (!is.null(package)) loadNamespace(package)
-  if (!must && !endpoint$suits()) {
+  input <- readRDS(file.path(folder, "input.rds"))
+  run <- function(input, progress) {
+    if (must || endpoint$suits()) endpoint$run(input, progress) else list(unsuited = TRUE)
+  }
+  computed <- compute(run, input, progress_writer(folder))
+  if (isTRUE(computed$result$unsuited)) {
     return(list(unsuited = TRUE))
   }
-  input <- readRDS(file.path(folder, "input.rds"))
-  computed <- compute(endpoint$run, input, progress_writer(folder))
   if (is.null(computed$error)) {
     seconds <- as.numeric(Sys.time() - began, units = "secs")
     computed <- compute_answer(job_id, computed$result, seconds, file.path(folder, "answer.json"))

@@ -1,7 +1,7 @@
 # For one job, where its endpoint is particular about them.
 processes_at_most <- 20
 
-#' Jobs: a bounded queue, each job in a process of its own
+#' Jobs: a bounded queue, each job in a process of its own (or several, until one suits its endpoint)
 #'
 #' The server calls `tick()` many times a second; nothing here waits.
 #' @noRd
@@ -109,7 +109,10 @@ JobQueue <- R6::R6Class("JobQueue", # nolint: cyclocomp_linter. The sum over its
       job$memory_checked <- Sys.time()
       job$process <- callr::r_bg(
         function(...) run_job(...),
-        list(job$endpoint, job$id, job$folder, private$package, must = job$processes == processes_at_most),
+        list(
+          job$endpoint, job$id, job$folder, private$package,
+          began = job$started, must = job$processes >= processes_at_most
+        ),
         package = "irtcommon",
         stdout = file.path(job$folder, "log"),
         stderr = "2>&1",

@@ -135,7 +135,7 @@ to_the_mode <- function(deviance) {
 }
 
 # lme4's nloptwrap, then Newton steps to where the deviance is flat. nloptwrap alone ends 0.01 standard errors off and
-# less, where exactly depending on the rounding of sums, which differs between processes.
+# less, where exactly depending on the rounding of sums.
 to_the_end <- function(progress) {
   function(fn, par, lower, upper, control = list(), ...) {
     evaluations <- 0L
@@ -193,23 +193,22 @@ newton_steps <- function(fn, par, lower, delta = 1e-4) {
   replace(par, inner, x)
 }
 
-# Whether lme4 factors by approximate minimum degree in this process, as it is meant to.
+# Whether this process is one in which lme4 factors by approximate minimum degree (AMD), as it is meant to.
 #
-# lme4 1.1-31 has CHOLMOD's settings as RcppEigen 0.3.3 declares them, 8 bytes longer there than in Matrix 1.5, and so
-# the address of its error handler lies where Matrix looks how many orderings to try (`nmethods`). By the address, which
-# is another in each process, that is none (AMD, CHOLMOD's default) or all, of which it may take the natural one. Sums
-# then round differently, and standard errors differ by up to 3e-4 of themselves.
-factors_by_amd <- function() ordering() == "AMD"
-
-# Of this process, in a case in which the two differ.
-ordering <- function() {
+# lme4 1.1-31 has CHOLMOD's settings as RcppEigen 0.3.3 declares them. Its error handler lies 8 bytes further down there
+# than in Matrix 1.5, and so its address is where Matrix looks how many orderings to try (`nmethods`). By the address,
+# which is another in each process, that is AMD alone (a negative number) or all of them, of which it may take the
+# natural one. Sums then round differently, and standard errors differ by up to 3e-4 of themselves. In the case here the
+# natural one is taken where it is tried.
+factors_by_amd <- function() {
   rows <- expand.grid(learner = factor(1:50), item = factor(1:10), week = 0:1)
   rows$topic <- factor(as.integer(rows$item) %% 5)
   rows$y <- as.integer(rows$learner) %% 2
   model <- lme4::lFormula(y ~ week + (week | learner) + (1 | topic) + (1 | item), rows)
-  factor <- environment(do.call(lme4::mkLmerDevfun, model))$pp$L()
-  if (factor@type[[1]] == 2) "AMD" else "natural"
+  ordering(environment(do.call(lme4::mkLmerDevfun, model))$pp$L()) == "AMD"
 }
+
+ordering <- function(factor) if (factor@type[[1]] == 2) "AMD" else "natural"
 
 describe_fit <- function(fit, rows, formula, messages, level) {
   singular <- lme4::isSingular(fit)
@@ -226,7 +225,7 @@ describe_fit <- function(fit, rows, formula, messages, level) {
     messages = I(union(as.character(complaints), messages)),
     optimizer = list(
       name = "nloptwrap, Newton", evaluations = fit@optinfo$feval, tolPwrss = tolerance_pirls, week_unit = week_unit,
-      ordering = ordering()
+      ordering = ordering(lme4::getME(fit, "L"))
     ),
     fixed = describe_fixed(fit, level),
     random = describe_random(fit),

@@ -18,7 +18,11 @@ fit_endpoint <- function() {
     "POST", "/glmm/fit",
     run = function(input, progress) {
       rows <- as.data.frame(input[intersect(c(answer_columns, "item", "offset"), names(Filter(length, input)))])
-      fit_glmm(rows, level = if (is.null(input$level)) 0.95 else input$level, progress = progress)
+      fit <- fit_glmm(rows, level = if (is.null(input$level)) 0.95 else input$level, progress = progress)
+      if (fit$optimizer$ordering != "AMD") {
+        warning("lme4 did not factor by AMD in this process: another may find standard errors 3e-4 apart")
+      }
+      fit
     },
     fields = c(
       answer_fields(required = TRUE),

@@ -70,3 +70,13 @@ test_that("a job begins again until its process suits the endpoint, and is compu
   run_until(queue, function() queue$count("succeeded") == 2)
   expect_length(readLines(starts), 19)
 })
+
+test_that("an error while a process is looked at is the job's, in its own words", {
+  broken <- sum_of
+  broken$suits <- function() stop("no such package")
+  environment(broken$suits) <- baseenv()
+  queue <- JobQueue$new(settings)
+  job <- queue$submit(broken, new_folder())
+  run_until(queue, function() queue$count("failed") == 1)
+  expect_identical(job$error, list(code = "defect", detail = "no such package"))
+})
