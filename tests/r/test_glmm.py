@@ -282,6 +282,7 @@ def test_the_job_writes_what_lme4_finds_in_the_log(
     """From the log through the service into the table: the report's growth is this model of these answers."""
     write_cohort(settings, cohort)
     monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(clients.base, "LONGEST_POLL", 0.2)  # the fit takes but a second or two
     with caplog.at_level("INFO"):
         meta = run(settings, service, 8)
     assert re.search(r"/glmm/fit .* evaluation \d+: deviance \d+", caplog.text), (
