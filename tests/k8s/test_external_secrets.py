@@ -19,7 +19,7 @@ from tests.k8s.installation import await_state, await_true, clear, log, pods_of,
 from irt_analytics.deploy.cluster import forwarded, kubectl, random_token, read_secret
 from irt_analytics.deploy.releases import AIRFLOW_NAMESPACE, helm
 from irt_analytics.deploy.run import Run
-from irt_analytics.deploy.trial import TOKEN_SECRETS
+from irt_analytics.deploy.trial import TOKEN_SECRETS, connections_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -96,9 +96,7 @@ def test_the_store_takes_over_the_secrets_and_tasks_go_on(day: Run, hold: Hold, 
 
 def await_file(text: str) -> None:
     """Wait until the kubelet has brought a value to the file that Airflow reads."""
-    command = ("exec", "-n", AIRFLOW_NAMESPACE, "deployment/airflow-scheduler", "-c", "scheduler", "--")
-    file = "/opt/airflow/connections/connections.json"
-    await_true("the file has the new value", lambda: text in kubectl(*command, "cat", file), seconds=240)
+    await_true("the file has the new value", lambda: text in connections_file(), seconds=240)
 
 
 def test_a_rotated_password_is_what_the_next_task_uses(day: Run, hold: Hold, in_use: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A whole installation on whatever cluster KUBECONFIG names, to look at: `make k8s-up`."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from irt_analytics.deploy.cluster import (
+    ClusterError,
     Json,
     await_rollout,
     ensure_secret,
@@ -35,6 +37,8 @@ ANSWERS = "seedtest"
 METADATA = "airflow"
 DRIVER = "postgresql+psycopg2"
 AIRFLOW_DEPLOYMENTS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
+#: How long the kubelet may take to renew a mounted Secret.
+CONNECTIONS_SECONDS = 240
 #: The Secret that holds each R service's token under the key `token`.
 TOKEN_SECRETS = {
     service: "calibrate-irt-credentials" if service == "irt" else f"r-{service}-credentials" for service in SERVICES
@@ -83,6 +87,20 @@ class Trial:
             await_rollout("deployment", f"r-{service}-plumber", AIRFLOW_NAMESPACE)
         for name in AIRFLOW_DEPLOYMENTS:
             await_rollout("deployment", name, AIRFLOW_NAMESPACE)
+        if self.executor == "LocalExecutor":  # else a task's own pod begins with the newest
+            self._await_connections()
+
+    def _await_connections(self) -> None:
+        """Wait until tasks read what is in the Secret: the kubelet brings it to a running pod within about a minute."""
+        wanted = (read_secret("airflow-connections", AIRFLOW_NAMESPACE) or {})["connections.json"]
+        deadline = time.monotonic() + CONNECTIONS_SECONDS
+        while connections_file() != wanted:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"airflow-scheduler still reads other connections than the Secret airflow-connections after "
+                    f"{CONNECTIONS_SECONDS} s: expected the kubelet to have renewed the file"
+                )
+            time.sleep(2)
 
     def _upgrade(self, release: Release, say: Callable[[str], None]) -> None:
         helm("upgrade", "--install", *release.arguments(self.root), "--timeout", "15m")
@@ -169,6 +187,12 @@ def _database_url(name: str, password: str) -> str:
     host = f"irt-postgres.{AIRFLOW_NAMESPACE}.svc.cluster.local"
     # The trial's PostgreSQL has no certificate; its password goes by SCRAM.
     return f"postgresql://{name}:{quote(password, safe='')}@{host}:5432/{name}?sslmode=disable"
+
+
+def connections_file() -> str:
+    """The file of connections as the scheduler's pod, which runs the tasks, has it."""
+    command = ("exec", "-n", AIRFLOW_NAMESPACE, "deployment/airflow-scheduler", "-c", "scheduler", "--")
+    return kubectl(*command, "cat", "/opt/airflow/connections/connections.json")
 
 
 def given_report_store(environment: Mapping[str, str]) -> Json | None:
