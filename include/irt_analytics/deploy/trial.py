@@ -94,11 +94,17 @@ class Trial:
         """Wait until tasks read what is in the Secret: the kubelet brings it to a running pod within about a minute."""
         wanted = (read_secret("airflow-connections", AIRFLOW_NAMESPACE) or {})["connections.json"]
         deadline = time.monotonic() + CONNECTIONS_SECONDS
-        while connections_file() != wanted:
+        while True:
+            try:
+                problem = "it still reads those before" if connections_file() != wanted else ""
+            except ClusterError as error:  # its pod is being replaced
+                problem = str(error)
+            if not problem:
+                return
             if time.monotonic() > deadline:
                 raise ClusterError(
-                    f"airflow-scheduler still reads other connections than the Secret airflow-connections after "
-                    f"{CONNECTIONS_SECONDS} s: expected the kubelet to have renewed the file"
+                    "airflow-scheduler does not have the connections of the Secret airflow-connections after "
+                    f"{CONNECTIONS_SECONDS} s: {problem}"
                 )
             time.sleep(2)
 
