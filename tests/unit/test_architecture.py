@@ -94,14 +94,15 @@ def test_engine_needs_numerics_only() -> None:
 
 def test_engine_reads_and_writes_nothing() -> None:
     doors = {"io", "json", "os", "pathlib", "pickle", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "urllib"}
-    calls = {"open", "print", "read_csv", "read_parquet", "to_csv", "to_parquet", "savez", "loadtxt", "np.load"}
+    calls = {"open", "print", "read_csv", "read_parquet", "to_csv", "to_parquet", "savez", "load", "loadtxt"}
     offenders = {}
     for path in modules_under(PACKAGE / "irt"):
         found = doors & top_level(path)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                found |= {name, name.rpartition(".")[2]} & calls
+                if name != "builder.load":  # llvmlite's instruction
+                    found |= {name.rpartition(".")[2]} & calls
         if found:
             offenders[path.name] = found
     assert not offenders
