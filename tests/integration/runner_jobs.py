@@ -5,6 +5,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -120,6 +121,19 @@ def slow_parts(context: JobContext) -> None:
     _read_parts(context, seconds=60, divisors=(1, 1))
 
 
+def slow_writing(context: JobContext) -> None:
+    """Write, say so, and wait for a frame that is being written meanwhile, until killed."""
+    write(context, first=200)
+    # the name is what tells the statement that waits
+    context.connection.execute(
+        'create temporary table "pg_sleep(60)" (id int check (id = 0 or pg_sleep(60) is not null))'
+    )
+    print("written", flush=True)  # noqa: T201
+    with db.writing(context.connection) as write_frame:
+        for number in range(2):
+            write_frame("pg_sleep(60)", pd.DataFrame({"id": [number]}))
+
+
 def broken_parts(context: JobContext) -> None:
     """Write, and divide by zero in one part of a query while the other one would go on for an hour."""
     write(context, first=200)
@@ -173,6 +187,7 @@ JOBS = {
         slow_batches,
         broken_batches,
         slow_parts,
+        slow_writing,
         broken_parts,
         replica,
         share,

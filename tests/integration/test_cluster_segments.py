@@ -10,7 +10,6 @@ from tests.integration.test_compute_daily_kpis import publish, true_bank, write_
 
 from irt_analytics import db
 from irt_analytics.jobs import cluster_segments, compute_daily_kpis
-from irt_analytics.jobs._windows import prepare_answers
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Job, JobContext, JobRecord, run_job
 from irt_analytics.settings import Settings
@@ -109,9 +108,9 @@ def test_features_are_what_the_log_says(settings: Settings, cohort: Cohort) -> N
     with db.connect(settings) as connection:
         context = JobContext("default", LAST_DAY, RunParams(), settings, connection, JobRecord(), None)
         first_day = LAST_DAY - timedelta(83)
-        prepare_answers(context, first_day)
+        cluster_segments._prepare(context, first_day)
         found = db.read_frame(
-            connection, "segments/learners", tenant_id="default", as_of=LAST_DAY, first_day=first_day, answers_needed=10
+            connection, "segments/learners", tenant_id="default", as_of=LAST_DAY, first_day=first_day
         ).set_index("user_id")
     log = cohort.attempts.assign(day=cohort.attempts["completed_at"].dt.date)
     log = log[log["day"] >= first_day]

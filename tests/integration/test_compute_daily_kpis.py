@@ -12,7 +12,7 @@ from tests.integration import kpi_reference as reference
 from tests.integration.kpi_reference import BankItem
 
 from irt_analytics import db
-from irt_analytics.jobs import compute_daily_kpis
+from irt_analytics.jobs import _attempts, _windows, compute_daily_kpis
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Shard, run_job
 from irt_analytics.settings import Settings
@@ -558,7 +558,9 @@ def test_a_reconstructed_week_is_what_a_run_on_its_sunday_would_have_written(
     assert set(filled["week_start"]) == {SUNDAY - timedelta(6)}
 
 
-def test_reruns_shards_and_answers_after_the_day_change_nothing(settings: Settings, cohort: Cohort) -> None:
+def test_reruns_shards_and_answers_after_the_day_change_nothing(
+    settings: Settings, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     day = LAST_DAY - timedelta(9)
     write_answers(settings, cohort.attempts)
     publish(settings, true_bank(cohort), day)
@@ -567,6 +569,12 @@ def test_reruns_shards_and_answers_after_the_day_change_nothing(settings: Settin
     run(settings, day)
     pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
     run(settings, day, shards=7)
+    pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(_attempts, "MANY_ANSWERS", 1)
+        patch.setattr(_attempts, "SESSIONS", 3)
+        patch.setattr(_windows, "ATTEMPTS_A_SHARD", 100)
+        run(settings, day)
     pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)
     with db.connect(settings) as connection:
         gone = connection.execute(

@@ -21,7 +21,7 @@ from tests.integration.logs import (
 )
 
 from irt_analytics.errors import RefusedError
-from irt_analytics.jobs import features_backfill
+from irt_analytics.jobs import _attempts, features_backfill
 from irt_analytics.settings import Settings
 
 WEDNESDAY = date(2026, 1, 28)
@@ -343,6 +343,23 @@ def test_any_number_of_shards_gives_the_same_bits(settings: Settings, shards: in
         pd.testing.assert_frame_equal(
             sharded.drop(columns="tenant_id"), whole.drop(columns="tenant_id"), check_exact=True
         )
+
+
+def test_learners_read_by_several_sessions_of_the_database_some_at_a_time_give_the_same_bits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learner whose answers fall into two parts, or into none, would have half a history."""
+    publish(settings)
+    write_log(settings, _log(learners=40))
+    assert run(settings, "features_backfill", WEDNESDAY) == 0
+    whole = [rows_of(settings, table) for table in TABLES]
+    monkeypatch.setattr(_attempts, "MANY_ANSWERS", 1)
+    monkeypatch.setattr(_attempts, "SESSIONS", 3)
+    monkeypatch.setattr(features_backfill, "ATTEMPTS_A_SHARD", 25)
+    assert run(settings, "features_backfill", WEDNESDAY) == 0
+    for table, rows in zip(TABLES, whole, strict=True):
+        assert len(rows) > 40
+        pd.testing.assert_frame_equal(rows_of(settings, table), rows, check_exact=True)
 
 
 @pytest.mark.parametrize("shards", [2, 5])

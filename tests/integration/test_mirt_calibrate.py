@@ -28,8 +28,8 @@ from irt_analytics import db
 from irt_analytics.errors import ConfigurationError, RefusedError
 from irt_analytics.ingest import load_log
 from irt_analytics.irt import Responses, calibrate, estimate_abilities
-from irt_analytics.jobs import mirt_calibrate
-from irt_analytics.jobs._first_attempts import FirstAttempts
+from irt_analytics.jobs import _attempts, mirt_calibrate
+from irt_analytics.jobs._attempts import Attempts
 from irt_analytics.settings import Settings
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -56,6 +56,7 @@ def items_of(settings: Settings, as_of: date) -> pd.DataFrame:
 
 
 def first_attempts(settings: Settings, first: date, last: date, tenant: str = "default") -> list[tuple[Any, ...]]:
+    """Learner, item and correctness of the first attempts; the query of all answers has to mark the same ones."""
     frame = query(
         settings,
         "select student_id, item_id, correct from first_attempts(%s, %s, %s) order by 1, 2",
@@ -63,7 +64,12 @@ def first_attempts(settings: Settings, first: date, last: date, tenant: str = "d
         first,
         last,
     )
-    return list(frame.itertuples(index=False, name=None))
+    window = {"tenant_id": tenant, "first_day": first, "as_of": last, "first_bucket": 0, "last_bucket": 1023}
+    answers = db.read_arrow(settings, "attempts/window", **window, sessions=True).to_pandas()
+    marked = answers[answers["first"]].sort_values(["student_id", "item_id"])[list(frame.columns)]
+    found = list(frame.itertuples(index=False, name=None))
+    assert list(marked.itertuples(index=False, name=None)) == found
+    return found
 
 
 def test_only_the_first_answer_ever_counts_and_only_inside_the_window(settings: Settings) -> None:
@@ -194,10 +200,10 @@ def test_window_reaches_back_only_as_far_as_it_must(asked: date, expected: date)
 def test_rapid_and_timed_out_answers_by_hand() -> None:
     """Times 1000, 2000, 3000, 150 of one item have the median 1500: 149 is rapid, 150 is not."""
     times = [1000, 2000, 3000, 150]
-    answers = _attempts([*times, -1], timed_out=[False] * 5)
+    answers = attempts_of([*times, -1], timed_out=[False] * 5)
     assert answers.median_times().tolist() == [1500.0]
     assert not answers.rapid(answers.median_times()).any()
-    faster = _attempts([*times, 149, 1], timed_out=[False] * 5 + [True])
+    faster = attempts_of([*times, 149, 1], timed_out=[False] * 5 + [True])
     medians = np.array([1500.0])
     assert faster.rapid(medians).tolist() == [False] * 4 + [True, False]
     valid, correct, invalid = faster.judge(medians, "missing")
@@ -209,13 +215,14 @@ def test_rapid_and_timed_out_answers_by_hand() -> None:
     assert not faster.rapid(np.array([np.nan])).any(), "no median, no rapid answer"
 
 
-def _attempts(times: list[int], timed_out: list[bool]) -> FirstAttempts:
+def attempts_of(times: list[int], timed_out: list[bool]) -> Attempts:
     n = len(times)
-    return FirstAttempts(
+    return Attempts(
         student_ids=pd.Index([f"s{i}" for i in range(n)]),
         item_ids=pd.Index(["i"]),
         student=np.arange(n, dtype=np.int32),
         item=np.zeros(n, dtype=np.int32),
+        known=np.ones(n, dtype=np.bool_),
         correct=np.ones(n, dtype=np.bool_),
         time_ms=np.array(times, dtype=np.int32),
         timed_out=np.array(timed_out),
@@ -330,8 +337,8 @@ def test_answers_read_by_several_sessions_give_the_same_to_the_bit(
     assert run(settings, "mirt_calibrate", DAY) == 0
     by_one = [rows_of(settings, table) for table in tables]
     with monkeypatch.context() as patched:
-        patched.setattr(mirt_calibrate, "MANY_ANSWERS", 1)
-        patched.setattr(mirt_calibrate, "SESSIONS", 3)
+        patched.setattr(_attempts, "MANY_ANSWERS", 1)
+        patched.setattr(_attempts, "SESSIONS", 3)
         assert run(settings, "mirt_calibrate", DAY) == 0
     for one, several in zip(by_one, (rows_of(settings, table) for table in tables), strict=True):
         pd.testing.assert_frame_equal(one, several, check_exact=True)

@@ -191,7 +191,7 @@ def test_a_database_without_schema_is_told_what_to_run(
     assert "prepare_schema" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["slow_query", "slow_read", "slow_batches", "slow_parts"])
+@pytest.mark.parametrize("name", ["slow_query", "slow_read", "slow_batches", "slow_parts", "slow_writing"])
 def test_a_connection_cut_mid_run_is_temporary(name: str, settings: Settings, database_url: str) -> None:
     """The server was restarted: the same run will succeed later, so Airflow shall try it again."""
     assert run(settings, "write") == 0
@@ -208,7 +208,7 @@ def test_a_connection_cut_mid_run_is_temporary(name: str, settings: Settings, da
     assert "terminating connection" in row["error"] or "server closed the connection" in row["error"]
 
 
-@pytest.mark.parametrize("name", ["slow", "slow_query", "slow_read", "slow_batches", "slow_parts"])
+@pytest.mark.parametrize("name", ["slow", "slow_query", "slow_read", "slow_batches", "slow_parts", "slow_writing"])
 def test_sigterm_rolls_back_and_is_never_a_success(name: str, settings: Settings, database_url: str) -> None:
     """Airflow retries 143; a 0 would mark the day as done without its rows."""
     assert run(settings, "write") == 0

@@ -20,7 +20,7 @@ WHOLE = SAID[NEXT_MONDAY]
 READERS: dict[str, tuple[dict[str, Any], str]] = {
     "growth/weeks": ({"first_week": MONDAY}, "y"),
     "forecast/weeks": ({"first_week": MONDAY, "last_week": MONDAY, "min_answers": 1, "min_learners": 1}, "value"),
-    "segments/learners": ({"first_day": MONDAY, "answers_needed": 1}, "a_t"),
+    "segments/learners": ({"first_day": MONDAY}, "a_t"),
     "report/theta_weeks": ({"first_week": MONDAY, "min_answers": 1}, "mean"),
     "report/learner_weeks": ({"first_week": MONDAY, "user_ids": ["u"]}, "m"),
     "report/kpi_weeks": ({"first_week": MONDAY}, "median"),
@@ -50,7 +50,7 @@ def planted(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
         create temporary table kpi_learner on commit drop as select 1 as learner, 'u' as user_id;
         create temporary table kpi_session_day on commit drop as
         select 1 as learner, 1 as session_no, date '2026-01-10' as day, 5 as answers, 0 as hint_answers, 0 as hints;
-        create temporary table kpi_first_attempt on commit drop as select 1 as learner, 1.0::float8 as relative_time
+        create temporary table segment_speed on commit drop as select 1 as learner, 1.0::float8 as relative_time
         """
     )
     return connection

@@ -109,6 +109,7 @@ def simulate(
     )
     bank = Bank("planted", FIRST_MONDAY, pd.DataFrame({"item_id": range(ITEMS), "a": a, "b": b}), PRIOR)
     weekly = week_theta(evidence, bank, 7 * np.arange(weeks)).rename(columns={"week_start": "week"})
+    weekly["user_id"] = names.take(weekly.pop("student").to_numpy())
     lines = pd.DataFrame({"intercept": intercept, "slope": slope}, index=names)
     return GrowthCohort(weekly, lines, weeks, planted)
 

@@ -1,6 +1,6 @@
 """The database: connections, statements by file name, bulk reading and writing, partitions, migrations."""
 
-from irt_analytics.db.bulk import copy_batches, copy_frame, replace
+from irt_analytics.db.bulk import Writer, copy_batches, copy_frame, replace, writing
 from irt_analytics.db.connection import TEMPORARY, connect, describe
 from irt_analytics.db.migrations import migrate
 from irt_analytics.db.partitions import ensure_partitions
@@ -10,6 +10,7 @@ from irt_analytics.db.statistics import analyze_written
 __all__ = [
     "SQL_ROOT",
     "TEMPORARY",
+    "Writer",
     "analyze_written",
     "connect",
     "copy_batches",
@@ -23,4 +24,5 @@ __all__ = [
     "read_frame",
     "replace",
     "sql",
+    "writing",
 ]

@@ -1,7 +1,10 @@
 """Bulk writing by binary COPY."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,12 @@ from irt_analytics.db.partitions import ensure_partitions
 from irt_analytics.db.statements import ARROW_TYPES
 
 BATCH_ROWS = 65_536
+#: Frames that wait to be written while the next ones are made.
+FRAMES_AHEAD = 2
+CANCEL_SECONDS = 5.0
+
+#: Appends the rows of a frame to a table.
+Writer = Callable[[str, pd.DataFrame], None]
 
 
 def copy_frame(connection: psycopg.Connection[Any], table: str, frame: pd.DataFrame) -> int:
@@ -42,6 +51,33 @@ def copy_frame(connection: psycopg.Connection[Any], table: str, frame: pd.DataFr
             raise ValueError(f"{table}.{name} is {type_name}: {error}") from error
     batch = pa.table(arrays, names=list(types))
     return copy_batches(connection, table, batch.to_batches(max_chunksize=BATCH_ROWS))
+
+
+@contextmanager
+def writing(connection: psycopg.Connection[Any]) -> Iterator[Writer]:
+    """Give a function that appends frames to tables as `copy_frame` does, while the caller goes on with the next ones.
+
+    Within the block the connection is the function's alone. It waits where more than `FRAMES_AHEAD` frames would be
+    pending; the block ends when all are written, or with the first error.
+    """
+    pending: deque[Future[int]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+
+        def write(table: str, frame: pd.DataFrame) -> None:
+            while len(pending) > FRAMES_AHEAD:
+                pending.popleft().result()
+            pending.append(thread.submit(copy_frame, connection, table, frame))
+
+        try:
+            yield write
+            while pending:
+                pending.popleft().result()
+        except BaseException:  # a signal, or another frame failed: do not wait for the rest
+            for future in pending:
+                future.cancel()
+            with suppress(psycopg.Error):  # it may be the connection that failed
+                connection.cancel_safe(timeout=CANCEL_SECONDS)
+            raise
 
 
 def copy_batches(connection: psycopg.Connection[Any], table: str, batches: Iterable[pa.RecordBatch]) -> int:

@@ -106,11 +106,12 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
 
 def read_batches(
     settings: Settings, name: str, /, *, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Run a query as `read_arrow` does and give its rows in batches of some 16 MB, in their order, as they arrive.
 
-    There is a batch, if an empty one, also where there is no row. For results that need not fit into memory. The query
-    runs, and holds its snapshot, until the last batch is taken.
+    Each comes with its part's place in `parts`. There is a batch of every part, if an empty one, also where there is no
+    row. For results that need not fit into memory. The query runs, and holds its snapshot, until the last batch is
+    taken.
 
     Args:
         settings: the database's.
@@ -127,16 +128,17 @@ def read_batches(
         if len(parts) > 1:
             _share_snapshot(queries)
         pending = {
-            query.begin(query.first_batch, _with_literals(sql(name), {**params, **part})): query
-            for query, part in zip(queries, parts, strict=True)
+            query.begin(query.first_batch, _with_literals(sql(name), {**params, **part})): place
+            for place, (query, part) in enumerate(zip(queries, parts, strict=True))
         }
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                query = pending.pop(future)
+                place = pending.pop(future)
+                query = queries[place]
                 batch = query.result(future)
                 if batch is not None:
-                    pending[query.begin(query.next_batch)] = query  # it comes while this one is worked on
-                    yield batch
+                    pending[query.begin(query.next_batch)] = place  # it comes while this one is worked on
+                    yield place, batch
 
 
 class _Query:

@@ -38,7 +38,12 @@ _SMOOTHER_REACH = 4.0
 
 
 def estimate_topic_abilities(
-    responses: Responses, items: pd.DataFrame, learner: ArrayLike, prior: tuple[float, float], tau: float
+    responses: Responses,
+    items: pd.DataFrame,
+    learner: ArrayLike,
+    prior: tuple[float, float],
+    tau: float,
+    wanted: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Estimate theta of every learner in every topic by EAP.
 
@@ -51,23 +56,28 @@ def estimate_topic_abilities(
         learner: the learner of each of `responses.student_ids`, sorted: a learner's topics are adjacent.
         prior: mean and sd of the latent distribution.
         tau: sd of theta between the topics of a learner.
+        wanted: whether each of `responses.student_ids` is estimated; all of them by default.
 
     Returns:
         One row per learner-topic in the order of `responses.student_ids`: student_id, theta, se, n_responses (that
-        count), prior_mean, prior_sd. A row depends on its learner's answers and on nothing else.
+        count), prior_mean, prior_sd; NaN where they are not wanted. A row depends on its learner's answers and on
+        nothing else.
 
     Raises:
-        ValueError: `learner` is not sorted or of another length, the prior or tau is out of range, or an item
-            parameter is.
+        ValueError: `learner` is not sorted, it or `wanted` is of another length, the prior or tau is out of range, or
+            an item parameter is.
     """
     mean, sd = _check_prior(prior)
     if not 0.0 <= tau < np.inf:
         raise ValueError(f"tau must be a number from 0, got {tau}")
     learner_ptr = _learner_ptr(responses, learner)
     parameters = ItemParameters.from_frame(items, responses.item_ids, "items")
+    chosen = np.ones(responses.n_students, dtype=np.bool_) if wanted is None else np.asarray(wanted, dtype=np.bool_)
+    if chosen.shape != (responses.n_students,):
+        raise ValueError(f"wanted has shape {chosen.shape}; expected {responses.n_students:,} learner-topics")
     n_known = np.empty(responses.n_students, dtype=np.int64)
     nodes = _nodes(mean, sd, tau)
-    results = [np.empty(responses.n_students) for _ in range(4)]
+    results = [np.full(responses.n_students, np.nan) for _ in range(4)]
     with workers() as run:
         rows = split_evenly(responses.indptr, run.threads)
         run(count_known, rows, responses.indptr, responses.answers, parameters.active, n_known)
@@ -81,6 +91,7 @@ def estimate_topic_abilities(
             parameters.d,
             parameters.c,
             parameters.active,
+            chosen,
             _table(parameters, nodes, run),
             nodes,
             mean,

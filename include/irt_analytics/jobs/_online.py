@@ -14,8 +14,8 @@ import pandas as pd
 from irt_analytics import db
 from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt import OnlineBank
+from irt_analytics.jobs._attempts import read_attempts
 from irt_analytics.jobs._by_hand import reading
-from irt_analytics.jobs._first_attempts import read_first_attempts
 from irt_analytics.params import RunParams
 from irt_analytics.runner import JobContext, JobRecord, configure_logging
 from irt_analytics.settings import Settings, load_settings
@@ -91,7 +91,7 @@ def ability_now(
         invalid = "missing" if pd.isna(fit["invalid_answers"]) else str(fit["invalid_answers"])
         params = RunParams.model_validate({"invalid_answers": invalid})
         context = JobContext(tenant, as_of, params, settings, connection, JobRecord(), None)
-        attempts = read_first_attempts(
+        attempts = read_attempts(
             context, "online/first_attempts", student_id=student_id, window_start=fit["window_start"]
         )
         left = db.read_frame(connection, "online/ability", **learner, run_id=fit["run_id"])

@@ -1,49 +1,245 @@
-"""The answers of a window in temporary tables, with sessions and valid outcomes: what KPIs and segments read."""
+"""The answers of a window with sessions and valid outcomes: what KPIs, the churn model and segments read."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 from psycopg import sql
 
 from irt_analytics import db
-from irt_analytics.jobs._first_attempts import RAPID_SHARE
+from irt_analytics.jobs._attempts import ATTEMPTS_A_SHARD, Attempts, count_answers, encode, read_shards, sessions
 from irt_analytics.progress import track
-from irt_analytics.runner import JobContext
+from irt_analytics.runner import JobContext, Shard
 
-#: Settings of the database for the job's transaction: memory of one sort or hash, and no join row by row. The planner
-#: takes a tenant or days that its last analyze has not seen for a handful of rows, and a nested loop over them for
-#: cheap; every equality join here is large.
-PLANNER = {"work_mem": "128MB", "enable_nestloop": "off"}
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
+
+#: A longer pause between answers begins a new session, where the platform records none.
+PAUSE_US = 30 * 60 * 1_000_000
+#: Of a time that is not known: it sorts behind all others.
+NEVER = np.iinfo(np.int64).max
+DAY_US = 86_400_000_000
 
 
-def prepare_answers(
-    context: JobContext, first_day: date, *, bank_day: date | None = None, first_attempts: bool = True
-) -> None:
-    """Make kpi_learner, kpi_bank, kpi_answer, kpi_session_day and kpi_first_attempt for [first_day, as_of].
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Answers of whole learners within a window, one row each; times are in microseconds since 1970, days in UTC.
+
+    Attributes:
+        attempts: the answers as they were read.
+        day: days since 1970.
+        completed: when the answer was given.
+        began: when the item was shown; `NEVER` where it cannot be known. A start after the answer counts as not
+            recorded.
+        hints: number of hints taken, or 1 for a hint taken and 0 for none where numbers are not recorded; -1 where
+            neither is.
+        session: number of the session among the learner's, from 1, by their first answers.
+        derived: whether the session is a stretch of answers without a pause of over 30 minutes, for want of a recorded
+            one.
+        first: whether it is the learner's first answer to the item ever.
+        item: place of the item in the bank, -1 where it is not there.
+        evidence: whether the answer says something of ability: neither timed out nor rapid, where those do not count
+            as wrong.
+        correct: whether it counts as correct.
+        rapid: whether it took under a tenth of the item's median time and did not time out.
+        relative_time: log of the response time over the item's median; NaN where unknown or where the answer is
+            timed out or rapid.
+    """
+
+    attempts: Attempts
+    day: Integers
+    completed: Integers
+    began: Integers
+    hints: Integers
+    session: Integers
+    derived: Booleans
+    first: Booleans
+    item: Integers
+    evidence: Booleans
+    correct: Booleans
+    rapid: Booleans
+    relative_time: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, attempts: Attempts, bank: pd.DataFrame, invalid_answers: Any) -> Answers:
+        """Take the answers of attempts/window.
+
+        Args:
+            attempts: the rows.
+            bank: item_id and median_time_ms.
+            invalid_answers: what timed-out and rapid answers count as.
+        """
+        by_item = bank.set_index("item_id")["median_time_ms"]
+        place = by_item.index.get_indexer(attempts.item_ids).astype(np.int64)
+        median_times = by_item.reindex(attempts.item_ids).to_numpy(dtype=np.float64)
+        valid, correct, _ = attempts.judge(median_times, invalid_answers)
+        rapid = attempts.rapid(median_times)
+        median_time = median_times[attempts.item]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            relative_time = np.log(attempts.time_ms / median_time)
+        relative_time[(attempts.time_ms <= 0) | ~(median_time > 0) | attempts.timed_out | rapid] = np.nan
+        completed = attempts.columns["completed_at"].cast(pa.int64()).to_numpy()
+        started = attempts.columns["started_at"].cast(pa.int64()).fill_null(NEVER).to_numpy()
+        by_time = np.where(attempts.time_ms >= 0, completed - 1_000 * attempts.time_ms.astype(np.int64), NEVER)
+        began = np.where(started <= completed, started, by_time)
+        hint_used = attempts.columns["hint_used"].cast(pa.int8()).fill_null(-1).to_numpy()
+        hints = attempts.columns["hints"].fill_null(-1).to_numpy()
+        name, _ = encode(attempts.columns["session_id"])
+        return cls(
+            attempts=attempts,
+            day=completed // DAY_US,
+            completed=completed,
+            began=began,
+            hints=np.where(hints >= 0, hints, hint_used).astype(np.int64),
+            session=number_sessions(attempts.student, attempts.item, completed, began, name),
+            derived=name < 0,
+            first=attempts.columns["first"].to_numpy(),
+            item=place[attempts.item],
+            evidence=valid & attempts.known,
+            correct=correct,
+            rapid=rapid,
+            relative_time=relative_time,
+        )
+
+
+def number_sessions(
+    student: NDArray[np.int32], item: NDArray[np.int32], completed: Integers, began: Integers, name: NDArray[np.int32]
+) -> Integers:
+    """Number the sessions of every learner from 1, in the order of their first answers.
+
+    Args:
+        student: learner of each answer.
+        item: its item, by which answers that tie in time are ordered.
+        completed: time it was given, in microseconds.
+        began: time its item was shown, `NEVER` where not known.
+        name: number of its recorded session, which may be another learner's too; -1 where none is recorded: there a
+            pause of over 30 minutes from an answer to the next one's beginning divides sessions.
+    """
+    recorded = name >= 0
+    label = name.astype(np.int64)
+    rows = np.flatnonzero(~recorded)
+    rows = rows[np.lexsort((item[rows], began[rows], completed[rows], student[rows]))]
+    begin = np.where(began == NEVER, completed, began)[rows]
+    divided = np.append(True, (student[rows][1:] != student[rows][:-1]) | (begin[1:] - completed[rows][:-1] > PAUSE_US))
+    label[rows] = np.cumsum(divided[: len(rows)])
+
+    order = np.lexsort((completed, label, recorded, student))
+    keys = (student[order], recorded[order], label[order])
+    new = np.append(True, np.logical_or.reduce([key[1:] != key[:-1] for key in keys]))[: len(order)]
+    opened = order[new]
+    by_opening = np.lexsort((label[opened], recorded[opened], completed[opened], student[opened]))
+    owner = student[opened][by_opening]
+    number = np.empty(len(opened), dtype=np.int64)
+    number[by_opening] = np.arange(len(opened)) - np.searchsorted(owner, owner) + 1
+    session = np.empty(len(order), dtype=np.int64)
+    session[order] = number[np.cumsum(new) - 1]
+    return session
+
+
+def session_days(answers: Answers) -> pd.DataFrame:
+    """The part of every session that falls on a UTC day, so that windows of whole days never see what came after them.
+
+    Returns:
+        A row per learner, session and day, in their order: student, session, day, derived, began (`NEVER` where no
+        answer's beginning is known), first_completed, ended, answers, hint_answers (with a number of hints), hints,
+        squared_hints (sum of squares).
+    """
+    student, session, day = answers.attempts.student.astype(np.int64), answers.session, answers.day
+    earliest = day.min(initial=NEVER)
+    days, most = int(np.ptp(day)) + 1 if len(day) else 1, int(session.max(initial=0)) + 1
+    key = (student * most + session) * days + (day - earliest)
+    order = key.argsort(kind="stable")
+    key = key[order]
+    start = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    hinted = answers.hints[order] >= 0
+    hints = np.where(hinted, answers.hints[order], 0)
+    columns = {
+        "student": student[order][start],
+        "session": session[order][start],
+        "day": day[order][start],
+        "derived": answers.derived[order][start],
+    }
+    reduced = {
+        "began": (np.minimum, answers.began[order]),
+        "first_completed": (np.minimum, answers.completed[order]),
+        "ended": (np.maximum, answers.completed[order]),
+        "answers": (np.add, np.ones(len(key), dtype=np.int64)),
+        "hint_answers": (np.add, hinted.astype(np.int64)),
+        "hints": (np.add, hints),
+        "squared_hints": (np.add, hints**2),
+    }
+    for name, (function, values) in reduced.items():
+        columns[name] = function.reduceat(values, start) if len(start) else values
+    return pd.DataFrame(columns)
+
+
+def read_answers(
+    context: JobContext, first_day: date, *, bank_day: date | None = None, in_order: bool = False
+) -> Iterator[Answers]:
+    """Read the answers within [first_day, as_of], some learners at a time: the shard's, or all.
 
     Args:
         context: the job's.
         first_day: first UTC day of the window.
         bank_day: the bank is the one published as of this day; as_of by default.
-        first_attempts: whether kpi_first_attempt is made.
+        in_order: whether learners come in the order of their ids' bytes. Then one session of the database reads them.
     """
-    set_planner(context)
-    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of, **context.buckets()}
-    evidence = {"rapid_share": RAPID_SHARE, "invalid_answers": context.params.invalid_answers}
-    steps: dict[str, dict[str, Any]] = {
-        "learner": days,
-        "bank": {"tenant_id": context.tenant, "as_of": bank_day or context.as_of},
-        "answer": days | evidence,
-        "session_day": {},
-    }
-    if first_attempts:
-        steps["first_attempt"] = days | evidence
-    with track("windows prepared", len(steps)) as progress:
-        for name, params in steps.items():
-            create(context, f"kpis/create_{name}", f"kpi_{name}", **params)
-            progress.advance(1, name)
-    if first_attempts:
-        db.execute(context.connection, "kpis/index_first_attempt")
+    bank = read_bank(context, bank_day)
+    total = count_answers(context, first_day)
+    size = min(ATTEMPTS_A_SHARD, max(1, -(-total // context.params.shards)))
+    parts = sessions(context.shard or Shard(1, 1), 0 if in_order else total)
+    with track("answers by session", total) as progress:
+        for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=True):
+            yield Answers.of(attempts, bank, context.params.invalid_answers)
+            progress.advance(len(attempts))
+
+
+def read_bank(context: JobContext, day: date | None = None) -> pd.DataFrame:
+    """Items published as of a day, as_of by default: item_id, a, b, c, median_time_ms."""
+    bank = db.read_arrow(context.settings, "features/bank", tenant_id=context.tenant, as_of=day or context.as_of)
+    frame: pd.DataFrame = bank.to_pandas()
+    return frame.sort_values("item_id", ignore_index=True)
+
+
+def days_since_1970(days: Iterable[date]) -> Integers:
+    """Days as the answers' are counted."""
+    return np.array([(day - date(1970, 1, 1)).days for day in days], dtype=np.int64)
+
+
+def to_dates(days: Integers) -> NDArray[np.datetime64]:
+    """The reverse."""
+    return days.astype("datetime64[D]").astype("datetime64[s]")
+
+
+def write_sessions(write: db.Writer, answers: Answers, after: int) -> None:
+    """Write the learners and their sessions by day to kpi_learner and kpi_session_day, numbered from after + 1."""
+    student_ids = answers.attempts.student_ids
+    numbers = np.arange(len(student_ids), dtype=np.int32) + (after + 1)
+    write("kpi_learner", pd.DataFrame({"learner": numbers, "user_id": student_ids}))
+    parts = session_days(answers)
+    times = {name: parts.pop(name) for name in ("began", "first_completed", "ended")}
+    parts = parts.rename(columns={"session": "session_no"})
+    parts["learner"] = parts.pop("student") + (after + 1)
+    parts["day"] = to_dates(parts["day"].to_numpy())
+    for name, time in times.items():
+        known = pd.Series(time.to_numpy().astype("datetime64[us]")).where(time != NEVER)
+        parts[f"{name}_at"] = known.dt.tz_localize("UTC")
+    write("kpi_session_day", parts)
+
+
+#: Settings of the database for a job's transaction: memory of one sort or hash, and no join row by row. The planner
+#: takes a tenant or days that its last analyze has not seen for a handful of rows, and a nested loop over them for
+#: cheap; every equality join here is large.
+PLANNER = {"work_mem": "128MB", "enable_nestloop": "off"}
 
 
 def set_planner(context: JobContext) -> None:

@@ -1,6 +1,6 @@
 """Groups of learners with like habits and results, named, and the same from one week to the next."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,9 +9,10 @@ import pandas as pd
 from irt_analytics import db
 from irt_analytics.errors import Skip
 from irt_analytics.jobs import _segments as segments
+from irt_analytics.jobs._kpis import median_relative_time
 from irt_analytics.jobs._results import no_rows, parameters, replace_day, run_id
 from irt_analytics.jobs._segments import Candidate, Scaling
-from irt_analytics.jobs._windows import prepare_answers
+from irt_analytics.jobs._windows import read_answers, set_planner, write_sessions
 from irt_analytics.runner import Job, JobContext
 
 #: Answers and sessions within the window that say enough of a learner's habits.
@@ -65,14 +66,13 @@ def run(context: JobContext) -> None:
 def _load(context: JobContext) -> pd.DataFrame:
     """Read habits and mean KPIs of every learner who was active lately and answered enough."""
     first_day = context.as_of - timedelta(days=7 * context.params.segment_weeks - 1)
-    prepare_answers(context, first_day)
+    _prepare(context, first_day)
     learners = db.read_frame(
         context.connection,
         "segments/learners",
         tenant_id=context.tenant,
         as_of=context.as_of,
         first_day=first_day,
-        answers_needed=TIMED_ANSWERS_NEEDED,
     )
     enough = (learners["answers"] >= ANSWERS_NEEDED) & (learners["sessions"] >= SESSIONS_NEEDED)
     context.record.read("learners", len(learners))
@@ -82,6 +82,25 @@ def _load(context: JobContext) -> pd.DataFrame:
         f"fewer than {ANSWERS_NEEDED} answers or {SESSIONS_NEEDED} sessions since {first_day}",
     )
     return learners[enough].reset_index(drop=True)
+
+
+def _prepare(context: JobContext, first_day: date) -> None:
+    """Make kpi_learner, kpi_session_day and segment_speed."""
+    connection = context.connection
+    set_planner(context)
+    for statement in ("kpis/create_learner", "kpis/create_session_day", "segments/create_speed"):
+        db.execute(connection, statement)
+    learners = 0
+    shards = read_answers(context, first_day, in_order=True)
+    with db.writing(connection) as write:
+        for answers in shards:
+            write_sessions(write, answers, learners)
+            n, median = median_relative_time(answers)
+            (enough,) = np.nonzero(n >= TIMED_ANSWERS_NEEDED)
+            speed = pd.DataFrame({"learner": enough + learners + 1, "relative_time": median[enough]})
+            write("segment_speed", speed)
+            learners += len(n)
+    connection.execute("analyze kpi_learner, kpi_session_day, segment_speed")
 
 
 def _describe(scaling: Scaling) -> dict[str, Any]:

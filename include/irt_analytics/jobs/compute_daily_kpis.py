@@ -1,54 +1,51 @@
 """Learner KPIs of the day's week: growth I_t, activity A_t, efficiency E_t and resolution R_t.
 
-The answers of the windows are prepared once in temporary tables, for the day's week and for every past week that no
-run has seen complete; each week looks only at answers up to its own last day. The KPIs are set-based SQL; theta of the
-fortnights behind I_t comes from the engine, some learners at a time. What rests on one learner's answers can be
-computed in shards by other processes; what compares a learner with the cohort is this job's.
+The answers of the windows are read once, some learners at a time, for the day's week and for every past week that no
+run has seen complete; each week looks only at answers up to its own last day. What rests on one learner's answers can
+be computed in shards by other processes; what compares a learner with the cohort is this job's.
 """
 
 from collections import Counter
 from datetime import date, timedelta
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 from psycopg import sql
 
 from irt_analytics import db
 from irt_analytics.errors import Skip
-from irt_analytics.jobs._first_attempts import ATTEMPTS_A_SHARD
 from irt_analytics.jobs._growth import (
     ANSWERS_A_FORTNIGHT,
-    Z95,
     estimate_cohort,
     fortnight_growth,
     growth_in_accuracy,
     posterior_growth,
 )
+from irt_analytics.jobs._kpis import activity, efficiency, resolution
 from irt_analytics.jobs._parts import Kept, basis, columns_of, forget, keep, rows_of, take
-from irt_analytics.jobs._windows import create, prepare_answers, set_planner
+from irt_analytics.jobs._windows import (
+    Answers,
+    create,
+    days_since_1970,
+    read_answers,
+    read_bank,
+    session_days,
+    set_planner,
+    to_dates,
+)
 from irt_analytics.params import HISTORY_WEEKS
-from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext
 
-#: Temporary tables of the KPIs that have a row a learner.
-BY_LEARNER = ("kpi_learner_week", "kpi_a_t", "kpi_e_t", "kpi_r_t", "kpi_theta_growth")
+#: Temporary tables that have rows of learners.
+BY_LEARNER = ("kpi_learner_week", "kpi_first_attempt", "kpi_theta_growth")
 #: Days that the earliest window reaches back from a week's last day (long previous window).
 REACH_DAYS = 55
 #: Other learners' answers that an item needs before a learner's accuracy on it is compared with theirs.
 OTHERS_AN_ITEM = 5
-#: Timed correct first attempts that efficiency needs in each window.
-ANSWERS_A_LONG_WINDOW = 15
-#: Items that resolution needs.
-ITEMS_TRIED_AGAIN = 5
 #: Why growth is null where the answers are enough in number.
 USELESS_GROWTH = "the answers of the two fortnights say too little of ability"
-
-_SCORED_ANSWER = {"learner": pa.int32(), "item": pa.int32(), "day": pa.int32(), "correct": pa.int8()}
 
 
 def run(context: JobContext) -> None:
@@ -59,7 +56,10 @@ def run(context: JobContext) -> None:
     first_day = weeks["last_day"].min() - timedelta(days=REACH_DAYS)
     rests_on = _basis(context, weeks)
     kept = take(context, rests_on) if context.shard is None else None
-    counts, growth = _compute(context, weeks, first_day) if kept is None else _load(context, weeks, kept)
+    set_planner(context)
+    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
+    create(context, "kpis/create_week", "kpi_week", **week_days)
+    counts, growth = _compute(context, weeks, first_day) if kept is None else _load(context, kept)
     _count(context, counts)
     if context.shard is not None:
         _keep(context, rests_on, counts, growth)
@@ -71,9 +71,9 @@ def run(context: JobContext) -> None:
     db.copy_frame(connection, "kpi_growth", _growth_in_accuracy(context))
     connection.execute("analyze kpi_growth")
     db.ensure_partitions(connection, [context.as_of])
-    written = db.execute(connection, "kpis/save", times_recorded=counts["timed"] > 0, **day)
     db.execute(connection, "kpis/delete_gone", **day)
     db.execute(connection, "kpis/blank_gone", **day)
+    written = db.execute(connection, "kpis/save", times_recorded=counts["timed"] > 0, **day)
     if kept is not None:
         forget(context)
     record.wrote("weekly_kpi", written)
@@ -89,29 +89,123 @@ def _basis(context: JobContext, weeks: pd.DataFrame) -> str:
 
 
 def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple[Counter[str], pd.DataFrame]:
-    """Make the temporary tables of everything that depends on one learner's answers, of all learners or of the shard's.
+    """Fill the temporary tables of what rests on one learner's answers, of all learners or of the shard's.
 
     Returns:
-        Numbers of what the windows hold, and growth in theta as `fortnight_growth` gives it.
+        Numbers of what the windows hold, and growth in theta as `fortnight_growth` gives it, learners in the order of
+        their ids.
     """
-    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
-    prepare_answers(context, first_day)
-    create(context, "kpis/create_week", "kpi_week", **week_days)
-    create(context, "kpis/create_learner_week", "kpi_learner_week")
-    create(context, "kpis/create_item_day", "kpi_item_day")
+    connection = context.connection
+    tables = ("kpi_learner", "kpi_learner_week", "kpi_first_attempt", "kpi_item_day")
+    for table in tables:
+        db.execute(connection, f"kpis/create_{table.removeprefix('kpi_')}")
+    bank = read_bank(context)[["a", "b", "c"]].astype("float64")
+    last_days = days_since_1970(weeks["last_day"].tolist())
     counts: Counter[str] = Counter()
-    for name, number in db.read_frame(context.connection, "kpis/prepared").iloc[0].items():
-        counts[str(name)] = int(number)
-    growth = _raw_growth(context, weeks, first_day, counts)
-    with track("activity, efficiency, resolution", 3) as progress:
-        for name, minimum in (
-            ("a_t", {}),
-            ("e_t", {"answers_needed": ANSWERS_A_LONG_WINDOW}),
-            ("r_t", {"items_needed": ITEMS_TRIED_AGAIN}),
-        ):
-            create(context, f"kpis/{name}", f"kpi_{name}", z=Z95, **minimum)
-            progress.advance(1, name)
-    return counts, growth
+    growth: list[pd.DataFrame] = []
+    user_ids: list[pd.Index[Any]] = []
+    item_days: list[pd.DataFrame] = []
+    shards = read_answers(context, first_day)
+    with db.writing(connection) as write:
+        for answers in shards:
+            after = counts["learners"]
+            counts.update(_numbers(answers))
+            user_ids.append(answers.attempts.student_ids)
+            numbers = np.arange(after + 1, counts["learners"] + 1, dtype=np.int32)
+            write("kpi_learner", pd.DataFrame({"learner": numbers, "user_id": answers.attempts.student_ids}))
+            write("kpi_learner_week", _learner_weeks(answers, weeks, last_days, numbers))
+            write("kpi_first_attempt", _off_bank(answers, numbers))
+            item_days = [_total(pd.concat([*item_days, _item_days(answers)]))]
+            scored = answers.first & answers.evidence & (answers.item >= 0)
+            if scored.any():
+                columns: dict[str, NDArray[Any]] = {
+                    "learner": numbers[answers.attempts.student],
+                    "item": answers.item,
+                    "day": answers.day,
+                    "correct": answers.correct.astype(np.int8),
+                }
+                taken = {name: values[scored] for name, values in columns.items()}
+                growth.append(fortnight_growth(taken, bank, last_days))
+        for frame in item_days:
+            write("kpi_item_day", frame.assign(day=to_dates(frame["day"].to_numpy(dtype=np.int64))))
+    for table in tables:
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
+    if not growth:
+        return counts, pd.DataFrame(columns=["learner", "week", "n", "raw", "se", "useless"])
+    place = np.empty(counts["learners"] + 1, dtype=np.int64)
+    place[1 + user_ids[0].append(user_ids[1:]).argsort()] = np.arange(counts["learners"])
+    found = pd.concat(growth, ignore_index=True)
+    return counts, found.iloc[np.argsort(place[found["learner"].to_numpy()], kind="stable")]
+
+
+def _numbers(answers: Answers) -> dict[str, int]:
+    first, timed_out = answers.first, answers.attempts.timed_out
+    in_bank = answers.item >= 0
+    chosen = {
+        "timed": answers.attempts.time_ms >= 0,
+        "timed_out": timed_out,
+        "rapid": answers.rapid,
+        "uncalibrated": ~in_bank,
+        "scored": in_bank & answers.evidence,
+    }
+    numbers = {name: int((first & which).sum()) for name, which in chosen.items()}
+    return numbers | {"answers": len(first), "learners": len(answers.attempts.student_ids)}
+
+
+def _learner_weeks(
+    answers: Answers, weeks: pd.DataFrame, last_days: NDArray[np.int64], numbers: NDArray[np.int32]
+) -> pd.DataFrame:
+    """Rows of kpi_learner_week."""
+    parts = session_days(answers)
+    day, student = parts["day"].to_numpy(), parts["student"].to_numpy()
+    due = np.array(
+        [
+            np.bincount(student[(day >= last_day - REACH_DAYS) & (day <= last_day)], minlength=len(numbers)) > 0
+            for last_day in last_days
+        ]
+    )
+    who, week = np.nonzero(due.T)
+    rows = pd.DataFrame({"learner": numbers[who]})
+    for name in ("week_start", "last_day"):
+        rows[name] = weeks[name].to_numpy(dtype="datetime64[s]")[week]
+    for kpi, columns in (
+        ("a_t", activity(parts, len(numbers), last_days)),
+        ("e_t", efficiency(answers, last_days)),
+        ("r_t", resolution(answers, last_days)),
+    ):
+        for name, values in columns.items():
+            own = {"value": kpi, "n": f"{kpi}_n", "lower": f"{kpi}_lower", "upper": f"{kpi}_upper"}.get(name, name)
+            rows[own] = values[week, who]
+    return rows
+
+
+def _item_days(answers: Answers) -> pd.DataFrame:
+    """Numbers of the first answers that are evidence, and of right ones, by item and day: item_id, day, n, x."""
+    which = answers.first & answers.evidence
+    item_id = pd.Categorical.from_codes(answers.attempts.item[which], categories=answers.attempts.item_ids)
+    return _total(pd.DataFrame({"item_id": item_id, "day": answers.day[which], "n": 1, "x": answers.correct[which]}))
+
+
+def _total(item_days: pd.DataFrame) -> pd.DataFrame:
+    """Numbers by item and day."""
+    total: pd.DataFrame = item_days.groupby(["item_id", "day"], observed=True)[["n", "x"]].sum().reset_index()
+    return total.astype({"item_id": "str"})
+
+
+def _off_bank(answers: Answers, numbers: NDArray[np.int32]) -> pd.DataFrame:
+    """Rows of kpi_first_attempt."""
+    counted = answers.first & answers.evidence
+    off_bank = np.zeros(len(numbers), dtype=np.bool_)
+    off_bank[answers.attempts.student[counted & (answers.item < 0)]] = True
+    rows = np.flatnonzero(counted & off_bank[answers.attempts.student])
+    return pd.DataFrame(
+        {
+            "learner": numbers[answers.attempts.student[rows]],
+            "item_id": answers.attempts.item_ids.take(answers.attempts.item[rows]),
+            "day": to_dates(answers.day[rows]),
+            "correct": answers.correct[rows],
+        }
+    )
 
 
 def _count(context: JobContext, counts: Counter[str]) -> None:
@@ -137,29 +231,17 @@ def _keep(context: JobContext, rests_on: str, counts: Counter[str], growth: pd.D
             sql.SQL(", ").join(map(sql.Identifier, ["user_id", *columns])), sql.Identifier(table)
         )
     queries["kpi_learner"] = sql.SQL("select user_id from kpi_learner")
-    # of all learners' first attempts, only these are looked at again once the cohort's are known
-    queries["kpi_first_attempt"] = sql.SQL(
-        """
-        select user_id, item, item_id, day, outcome
-        from kpi_first_attempt
-        join kpi_learner using (learner)
-        where learner in (select learner from kpi_first_attempt where item is null and outcome is not null)
-        """
-    )
     keep(context, rests_on, queries, counts)
 
 
-def _load(context: JobContext, weeks: pd.DataFrame, kept: Kept) -> tuple[Counter[str], pd.DataFrame]:
+def _load(context: JobContext, kept: Kept) -> tuple[Counter[str], pd.DataFrame]:
     """Make the temporary tables, and return what `_compute` does, from what all shards kept."""
     connection = context.connection
-    set_planner(context)
-    week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
-    create(context, "kpis/create_week", "kpi_week", **week_days)
     kept.create("kpi_learner")
     create(context, "kpis/number_learners", "kpi_learner")
     kept.create("kpi_item_day")
     connection.execute("alter table part_kpi_item_day rename to kpi_item_day")
-    for table in (*BY_LEARNER, "kpi_first_attempt"):
+    for table in BY_LEARNER:
         kept.create(table)
         columns = [name for name in columns_of(connection, f"part_{table}") if name != "user_id"]
         connection.execute(
@@ -180,28 +262,9 @@ def _load(context: JobContext, weeks: pd.DataFrame, kept: Kept) -> tuple[Counter
     return kept.counts, growth.assign(**whole)
 
 
-def _raw_growth(context: JobContext, weeks: pd.DataFrame, first_day: date, counts: Counter[str]) -> pd.DataFrame:
-    """Growth in theta of every learner and week with a scored answer, before it is compared with the cohort's."""
-    if not counts["scored"]:
-        return pd.DataFrame(columns=["learner", "week", "n", "raw", "se", "useless"])
-    bank = db.read_frame(context.connection, "kpis/bank").set_index("item").astype("float64")
-    last_days = np.array([(day - first_day).days for day in weeks["last_day"]])
-    shards = max(context.params.shards, -(-counts["scored"] // ATTEMPTS_A_SHARD))
-    edges = np.linspace(0, counts["learners"], shards + 1).astype(int).tolist()
-    parts = []
-    with track("growth, learner shards", shards) as progress:
-        for after, up_to in pairwise(edges):
-            lines = db.read_frame(
-                context.connection, "kpis/scored_answers", first_day=first_day, after=after, up_to=up_to
-            )["lines"]
-            parts.append(fortnight_growth(_parse(lines), bank, last_days))
-            progress.advance()
-    return pd.concat(parts)
-
-
 def _growth_in_theta(weeks: pd.DataFrame, growth: pd.DataFrame) -> pd.DataFrame:
-    """Rows of kpi_growth: null where a fortnight has too few answers."""
-    growth = growth.sort_values(["week", "learner"], ignore_index=True).assign(source="theta")
+    """Rows of kpi_growth: null where a fortnight has too few answers. The order of learners is that of `growth`."""
+    growth = growth.sort_values("week", kind="stable", ignore_index=True).assign(source="theta")
     growth["week_start"] = weeks["week_start"].to_numpy()[growth.pop("week")]
     growth["reason"] = growth.pop("useless").map({True: USELESS_GROWTH})
     shrunk = [_shrink(rows) for _, rows in growth.dropna(subset="raw").groupby("week_start")]
@@ -225,18 +288,6 @@ def _growth_in_accuracy(context: JobContext) -> pd.DataFrame:
     )
     keys = counts[["learner", "week_start"]].assign(source="accuracy", n=counts["n_recent"] + counts["n_previous"])
     return keys.join(growth_in_accuracy(counts))
-
-
-def _parse(lines: "pd.Series[str]") -> dict[str, NDArray[Any]]:
-    """Parse the lines of scored answers, a column an array."""
-    if lines.empty:
-        return {column: np.empty(0, dtype=kind.to_pandas_dtype()) for column, kind in _SCORED_ANSWER.items()}
-    table = pyarrow.csv.read_csv(
-        pa.py_buffer("\n".join(lines).encode()),
-        read_options=pyarrow.csv.ReadOptions(column_names=list(_SCORED_ANSWER)),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=_SCORED_ANSWER),
-    )
-    return {column: table[column].to_numpy() for column in _SCORED_ANSWER}
 
 
 JOB = Job(name="compute_daily_kpis", run=run)

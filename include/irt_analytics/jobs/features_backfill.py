@@ -10,27 +10,30 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
 from irt_analytics.errors import RefusedError
 from irt_analytics.irt import Responses, estimate_abilities
 from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
-from irt_analytics.jobs._first_attempts import (
+from irt_analytics.jobs._attempts import (
     ATTEMPTS_A_SHARD,
-    FirstAttempts,
+    Attempts,
     InvalidAnswers,
-    read_first_attempts,
+    count_answers,
+    encode,
+    read_attempts,
     read_shards,
+    sessions,
 )
+from irt_analytics.jobs._daily_features import COMPARED_DAYS, daily_features
 from irt_analytics.jobs._parts import basis, forget, keep, rows_of, shadow, take
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
@@ -40,6 +43,8 @@ HISTORY_DAYS = 7 * HISTORY_WEEKS
 #: Hash buckets of learners, of which a random sample is taken.
 BUCKETS = Shard.BUCKETS
 TABLES = ("student_week_theta", "student_topic_theta", "features_topic_daily")
+#: Tables that the theta of daily features comes from, the second before the first.
+THETA_SOURCES = ("mirt_ability", "student_topic_theta")
 #: About as many answers are read for the estimate of tau: those of a random sample of learners.
 TAU_SAMPLE = 200_000
 
@@ -100,9 +105,9 @@ class Evidence:
             unit[which], pd.Categorical.from_codes(self.item[which], categories=self.item_ids), self.correct[which]
         )
 
-    def unit(self) -> NDArray[np.int64]:
-        """Number of each answer's learner-topic; `split` takes it apart."""
-        return self.student * (len(self.topic_ids) + 1) + self.topic + 1
+    def unit(self, student: NDArray[np.int64], topic: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of learner-topics; `split` takes them apart."""
+        return student * (len(self.topic_ids) + 1) + topic + 1
 
     def split(self, unit: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Learner and topic (-1: none) of learner-topics."""
@@ -116,11 +121,14 @@ def run(context: JobContext) -> None:
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     bank = _load_bank(context)
     record.read("published_items", len(bank.items))
-    history = db.read_frame(connection, "features/history", **day).iloc[0]
+    history = db.read_frame(connection, "features/history", history_days=HISTORY_DAYS, **day).iloc[0]
     plan = make_plan(context.as_of, _day_or_none(history["week_theta"]), _day_or_none(history["topic_daily"]))
     window_days = (context.as_of - bank.window_start).days
     first_day = min(
-        bank.window_start, *plan.weeks, *(_sunday(week) - timedelta(days=window_days) for week in plan.past_weeks)
+        bank.window_start,
+        plan.first_date - timedelta(days=COMPARED_DAYS),
+        *plan.weeks,
+        *(_sunday(week) - timedelta(days=window_days) for week in plan.past_weeks),
     )
 
     rests_on = basis(context, f"{bank.run_id} {plan}")
@@ -136,8 +144,6 @@ def run(context: JobContext) -> None:
         kept = take(context, rests_on)
     if kept is not None:
         for table in TABLES:
-            if table == TABLES[-1]:  # in the order of locks of a job that computes, or two could wait for each other
-                db.analyze_written(connection)
             record.wrote(table, kept.copy_into(table))
         forget(context)
         counts = kept.counts
@@ -150,33 +156,22 @@ def run(context: JobContext) -> None:
 
 
 def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Counter[str]:
-    """Write all tables, of all learners or of the shard's; return numbers of first attempts and of invalid ones."""
-    connection, record = context.connection, context.record
-    db.execute(connection, "features/past_theta")
-    if context.shard is not None:  # the planner takes a shard's learners for a handful
-        connection.execute("select set_config('enable_nestloop', 'off', true)")
+    """Write all tables, of all learners or of the shard's; return numbers of answers and of invalid ones."""
+    answers = count_answers(context, first_day)
     tau = _estimate_tau(context, bank)
-    answers = _count_answers(context, first_day)
+    abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
+    abilities = abilities.to_pandas().set_index("user_id")
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
+    parts = sessions(context.shard or Shard(1, 1), answers)
     counts: Counter[str] = Counter()
-    parts = read_shards(context, "features/first_attempts", size, first_day=first_day, **context.buckets())
-    with track("first attempts with theta by week and topic") as progress:
-        for attempts in parts:
-            invalid = _estimate_shard(context, attempts, bank, plan, first_day, tau)
+    with (
+        track("answers with theta by week and topic, and daily features", answers) as progress,
+        db.writing(context.connection) as write,
+    ):
+        for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=False):
+            invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
             counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
             progress.advance(len(attempts))
-    db.analyze_written(connection)
-    with track("daily features", 1) as progress:
-        rows = db.execute(
-            connection,
-            "features/features_topic_daily",
-            first_date=plan.first_date,
-            tenant_id=context.tenant,
-            as_of=context.as_of,
-            **context.buckets(),
-        )
-        progress.advance(1)
-    record.wrote("features_topic_daily", rows)
     return counts
 
 
@@ -226,23 +221,27 @@ def _load_bank(context: JobContext) -> Bank:
     )
 
 
-def _count_answers(context: JobContext, first_day: date) -> int:
-    days = {"tenant_id": context.tenant, "window_start": first_day, "as_of": context.as_of}
-    return int(db.read_frame(context.connection, "calibration/answers", **days).iloc[0]["answers"])
-
-
-def _find_evidence(context: JobContext, attempts: FirstAttempts, bank: Bank) -> tuple[Evidence, InvalidAnswers]:
-    median_times = bank.items.set_index("item_id")["median_time_ms"].reindex(attempts.item_ids)
-    valid, correct, invalid = attempts.judge(median_times.to_numpy(dtype=np.float64), context.params.invalid_answers)
-    topic, topic_ids = pd.factorize(attempts.columns["topic_id"].cast(pa.string()).to_pandas(), sort=True)
+def _find_evidence(
+    context: JobContext,
+    attempts: Attempts,
+    topic: NDArray[np.int32],
+    topic_ids: pd.Index[Any],
+    bank: Bank,
+    first_day: date,
+) -> tuple[Evidence, InvalidAnswers]:
+    items = bank.items.set_index("item_id").reindex(attempts.item_ids)
+    first = attempts.columns["first"].to_numpy() & items["a"].notna().to_numpy()[attempts.item]
+    attempts = attempts.where(first)
+    median_times = items["median_time_ms"].to_numpy(dtype=np.float64)
+    valid, correct, invalid = attempts.judge(median_times, context.params.invalid_answers)
     evidence = Evidence(
         student_ids=attempts.student_ids,
         item_ids=attempts.item_ids,
         topic_ids=topic_ids,
         student=attempts.student[valid].astype(np.int64),
         item=attempts.item[valid],
-        topic=topic[valid].astype(np.int64),
-        day=attempts.columns["day"].to_numpy()[valid].astype(np.int64),
+        topic=topic[first][valid].astype(np.int64),
+        day=attempts.days_from(first_day)[valid],
         correct=correct[valid],
     )
     return evidence, invalid
@@ -257,55 +256,152 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     """
     length = (context.as_of - bank.window_start).days + 1
     first_day = min(bank.window_start, context.as_of - timedelta(days=HISTORY_DAYS - 1))
-    share = TAU_SAMPLE / max(_count_answers(context, first_day), 1)
+    share = TAU_SAMPLE / max(count_answers(context, first_day), 1)
     buckets = max(1, min(BUCKETS, round(BUCKETS * share)))
-    attempts = read_first_attempts(
-        context, "features/first_attempts", first_day=first_day, first_bucket=0, last_bucket=buckets - 1
-    )
-    evidence, _ = _find_evidence(context, attempts, bank)
+    sample = [{"first_bucket": 0, "last_bucket": buckets - 1}]
+    attempts = read_attempts(context, "attempts/window", sample, first_day=first_day, sessions=False)
+    evidence, _ = _find_evidence(context, attempts, *encode(attempts.columns["topic_id"]), bank, first_day)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)
-    responses = evidence.responses(evidence.unit(), np.ones(len(span), dtype=np.bool_))
+    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic), np.ones(len(span), dtype=np.bool_))
     learner, _ = evidence.split(responses.student_ids)
     tau = estimate_topic_sd(responses, bank.items, learner, bank.prior)
     logger.info("between-topic sd of theta: %.3f, from %s first attempts", tau, f"{responses.n_responses:,}")
     return tau
 
 
-def _estimate_shard(
-    context: JobContext, attempts: FirstAttempts, bank: Bank, plan: Plan, first_day: date, tau: float
+def _save_shard(
+    context: JobContext,
+    write: db.Writer,
+    attempts: Attempts,
+    bank: Bank,
+    plan: Plan,
+    first_day: date,
+    tau: float,
+    abilities: pd.DataFrame,
 ) -> InvalidAnswers:
-    """Write the theta of one shard's learners by week and topic; return the numbers of their invalid answers."""
-    connection, record = context.connection, context.record
+    """Write one shard's learners to all tables; return the numbers of their invalid answers.
 
-    def own(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(tenant_id=context.tenant, as_of=context.as_of, run_id=bank.run_id)
+    Args:
+        context: the job's.
+        write: appends a frame to a table.
+        attempts: all answers of the learners from `first_day` on.
+        bank: items and latent distribution.
+        plan: what is due.
+        first_day: day that days are counted from.
+        tau: between-topic sd of theta.
+        abilities: theta and se of the calibration by user_id, of whatever learners.
+    """
+    student_ids = attempts.student_ids
 
-    evidence, invalid = _find_evidence(context, attempts, bank)
-    weeks = own(week_theta(evidence, bank, np.array([(week - first_day).days for week in plan.weeks])))
-    weeks["week_start"] = np.array(plan.weeks)[weeks["week_start"]]
-    weeks["reconstructed"] = weeks["week_start"] < plan.weeks[-1]
-    record.wrote("student_week_theta", db.copy_frame(connection, "student_week_theta", weeks))
+    def save(table: str, frame: pd.DataFrame, **values: Any) -> None:
+        frame = frame.assign(tenant_id=context.tenant, as_of=context.as_of, **values)
+        frame.insert(0, "user_id", student_ids.take(frame.pop("student").to_numpy()))
+        write(table, frame)
+        context.record.wrote(table, len(frame))
 
-    window = evidence.day >= (bank.window_start - first_day).days
-    topics = own(topic_theta(evidence, window, bank, tau).assign(tau=tau))
-    record.wrote("student_topic_theta", db.copy_frame(connection, "student_topic_theta", topics))
+    topic, topic_ids = encode(attempts.columns["topic_id"])
+    evidence, invalid = _find_evidence(context, attempts, topic, topic_ids, bank, first_day)
+    weeks = week_theta(evidence, bank, np.array([(week - first_day).days for week in plan.weeks]))
+    weeks["reconstructed"] = weeks["week_start"] < len(plan.weeks) - 1
+    weeks["week_start"] = np.array(plan.weeks, dtype="datetime64[s]")[weeks["week_start"]]
+    save("student_week_theta", weeks, run_id=bank.run_id)
 
-    for past in past_theta(evidence, bank, plan, first_day, (context.as_of - bank.window_start).days + 1, tau):
-        db.copy_frame(connection, "past_theta", past)
+    window_days = (context.as_of - bank.window_start).days + 1
+    topics = topic_theta(evidence, _window(evidence, context.as_of, window_days, first_day), bank, tau)
+    of_topics = topics.assign(topic_id=topic_ids.take(topics["topic"].to_numpy())).drop(columns="topic")
+    save("student_topic_theta", of_topics, tau=tau, run_id=bank.run_id)
+
+    answered = np.where(attempts.known, topic, -1).astype(np.int64)
+    days = daily_features(attempts, answered, attempts.days_from(first_day), (plan.first_date - first_day).days)
+    known = abilities.reindex(student_ids).reset_index(drop=True).dropna().rename_axis("student").reset_index()
+    student, day = days["student"].to_numpy(), days["day"].to_numpy()
+    unit = evidence.unit(student, days["topic"].to_numpy())
+    theta, of_topic = np.full((2, len(days)), np.nan), np.zeros(len(days), dtype=np.bool_)
+    for week in [*plan.past_weeks, _monday(context.as_of)]:
+        monday = (week - first_day).days
+        rows = np.flatnonzero((day >= monday) & (day < monday + 7))
+        if week in plan.past_weeks:
+            window = _window(evidence, _sunday(week), window_days, first_day)
+            theta[:, rows], of_topic[rows] = past_theta(evidence, window, bank, tau, unit[rows], student[rows])
+        else:
+            theta[:, rows], of_topic[rows] = _theta_of(evidence, unit[rows], student[rows], topics, lambda _: known)
+    days = days.assign(
+        topic_id=topic_ids.take(days.pop("topic").to_numpy()),
+        date=np.datetime64(first_day, "s") + days.pop("day").to_numpy().astype("timedelta64[D]"),
+        theta_mean=theta[0],
+        theta_sd=theta[1],
+        theta_source=pd.Categorical.from_codes(
+            np.where(of_topic, 1, np.where(np.isnan(theta[0]), -1, 0)), categories=pd.Index(THETA_SOURCES)
+        ),
+    )
+    save("features_topic_daily", days, reconstructed=days["date"] < np.datetime64(context.as_of))
     return invalid
 
 
 def past_theta(
-    evidence: Evidence, bank: Bank, plan: Plan, first_day: date, window_days: int, tau: float
-) -> Iterator[pd.DataFrame]:
-    """Theta of every learner, by topic and overall (no topic_id), as of the end of each past week of the plan."""
-    for week in plan.past_weeks:
-        end = (_sunday(week) - first_day).days
-        window = (evidence.day > end - window_days) & (evidence.day <= end)
-        if window.any():
-            theta = pd.concat([topic_theta(evidence, window, bank, tau), learner_theta(evidence, window, bank)])
-            yield theta[["user_id", "topic_id", "theta", "se"]].assign(week_start=week)
+    evidence: Evidence,
+    window: NDArray[np.bool_],
+    bank: Bank,
+    tau: float,
+    unit: NDArray[np.int64],
+    student: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Theta of learner-topics as of a past day: the topic's, or where it has none the learner's.
+
+    Args:
+        evidence: the answers.
+        window: those that the theta of the day rests on.
+        bank: items and latent distribution.
+        tau: between-topic sd of theta.
+        unit: the learner-topics (`Evidence.unit`).
+        student: their learners.
+
+    Returns:
+        theta and se, shape (2, unit), NaN where neither is known; and whether they are the topic's.
+    """
+    topics = topic_theta(evidence, window, bank, tau, wanted=unit)
+    return _theta_of(
+        evidence,
+        unit,
+        student,
+        topics,
+        lambda of: learner_theta(evidence, window & np.isin(evidence.student, of), bank),
+    )
+
+
+def _theta_of(
+    evidence: Evidence,
+    unit: NDArray[np.int64],
+    student: NDArray[np.int64],
+    topics: pd.DataFrame,
+    learners: Callable[[NDArray[np.int64]], pd.DataFrame],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """As `past_theta`, from theta by topic, and by learner for those who lack it."""
+    of_units = evidence.unit(topics["student"].to_numpy(), topics["topic"].to_numpy())
+    values, of_topic = _look_up(unit, of_units, topics)
+    rest = ~of_topic
+    if rest.any():
+        of_learners = learners(student[rest])
+        values[:, rest], _ = _look_up(student[rest], of_learners["student"].to_numpy(), of_learners)
+    return values, of_topic
+
+
+def _look_up(
+    wanted: NDArray[np.int64], key: NDArray[np.int64], theta: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Theta and se, shape (2, wanted), of the rows of `theta` that have the wanted keys, and which there are."""
+    place = pd.Index(key).get_indexer(pd.Index(wanted))
+    found: NDArray[np.bool_] = place >= 0
+    values = np.full((2, len(wanted)), np.nan)
+    values[:, found] = theta[["theta", "se"]].to_numpy().T[:, place[found]]
+    return values, found
+
+
+def _window(evidence: Evidence, last_day: date, days: int, first_day: date) -> NDArray[np.bool_]:
+    """Which answers were given on the days that end with last_day."""
+    last = (last_day - first_day).days
+    return (evidence.day > last - days) & (evidence.day <= last)
 
 
 def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd.DataFrame:
@@ -320,7 +416,7 @@ def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd
         mondays: first days of the weeks, ascending, counted as `Evidence.day`.
 
     Returns:
-        A row per learner and week with an answer: user_id, week_start (position in `mondays`), n, m, s, v, y, mu0, sd0;
+        A row per learner and week with an answer: student, week_start (position in `mondays`), n, m, s, v, y, mu0, sd0;
         v and y are NaN where s >= sd0, that is where the answers say less than nothing.
     """
     week = np.searchsorted(mondays, evidence.day, side="right") - 1
@@ -334,7 +430,7 @@ def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd
     v = 1.0 / np.where(precision > 0.0, precision, np.nan)
     return pd.DataFrame(
         {
-            "user_id": evidence.student_ids.take(student),
+            "student": student,
             "week_start": week,
             "n": abilities["n_responses"],
             "m": m,
@@ -347,21 +443,35 @@ def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd
     )
 
 
-def topic_theta(evidence: Evidence, which: NDArray[np.bool_], bank: Bank, tau: float) -> pd.DataFrame:
-    """Theta of every learner and topic from the chosen answers: user_id, topic_id, theta, se, n_responses, prior_*."""
-    responses = evidence.responses(evidence.unit(), which)
-    learner, topic = evidence.split(responses.student_ids)
-    theta = estimate_topic_abilities(responses, bank.items, learner, bank.prior, tau).drop(columns="student_id")
-    theta.insert(0, "user_id", evidence.student_ids.take(learner))
-    theta.insert(1, "topic_id", evidence.topic_ids.take(topic))
-    return theta[topic >= 0]
+def topic_theta(
+    evidence: Evidence,
+    which: NDArray[np.bool_],
+    bank: Bank,
+    tau: float,
+    wanted: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Theta of learners and topics from the chosen answers: student, topic, theta, se, n_responses, prior_*.
+
+    Args:
+        evidence: the answers.
+        which: those that are chosen.
+        bank: items and latent distribution.
+        tau: between-topic sd of theta.
+        wanted: learner-topics (`Evidence.unit`) that get a row where they have an answer; by default all.
+    """
+    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic), which)
+    student, topic = evidence.split(responses.student_ids)
+    rows = topic >= 0
+    if wanted is not None:
+        rows &= np.isin(responses.student_ids, wanted)
+    theta = estimate_topic_abilities(responses, bank.items, student, bank.prior, tau, rows)
+    return theta.assign(student=student, topic=topic).drop(columns="student_id")[rows]
 
 
 def learner_theta(evidence: Evidence, which: NDArray[np.bool_], bank: Bank) -> pd.DataFrame:
-    """Theta of every learner from the chosen answers: user_id, theta, se, n_responses."""
+    """Theta of every learner from the chosen answers: student, theta, se, n_responses."""
     abilities = estimate_abilities(evidence.responses(evidence.student, which), bank.items, prior=bank.prior)
-    abilities["user_id"] = evidence.student_ids.take(abilities.pop("student_id").to_numpy())
-    return abilities
+    return abilities.rename(columns={"student_id": "student"})
 
 
 JOB = Job(name="features_backfill", run=run, lock="day")

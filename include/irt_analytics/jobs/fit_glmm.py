@@ -25,7 +25,7 @@ from scipy.special import expit
 from irt_analytics import clients, db
 from irt_analytics.clients.glmm import GlmmFitRequest, GlmmFitResult
 from irt_analytics.errors import Skip
-from irt_analytics.jobs._first_attempts import RAPID_SHARE, InvalidAnswers
+from irt_analytics.jobs._attempts import RAPID_SHARE, InvalidAnswers
 from irt_analytics.jobs._glmm_sample import Sample, draw_sample
 from irt_analytics.jobs._results import records, replace_day, run_id
 from irt_analytics.runner import Job, JobContext

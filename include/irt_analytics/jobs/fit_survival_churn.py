@@ -8,16 +8,15 @@ scores.
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from irt_analytics import clients, db
 from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitRequest, SurvivalFitResult
 from irt_analytics.errors import Skip
-from irt_analytics.jobs._growth import Z95
+from irt_analytics.jobs._kpis import resolution
 from irt_analytics.jobs._results import no_rows, parameters, records, replace_day, run_id
-from irt_analytics.jobs._windows import create, prepare_answers
-from irt_analytics.jobs.compute_daily_kpis import ITEMS_TRIED_AGAIN
-from irt_analytics.progress import track
+from irt_analytics.jobs._windows import create, days_since_1970, read_answers, set_planner, write_sessions
 from irt_analytics.runner import Job, JobContext
 
 HORIZON_DAYS = 14
@@ -105,13 +104,24 @@ def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.
     rest on answers that came after the landmarks.
     """
     first_day = landmarks[0] - timedelta(days=COVARIATE_DAYS - 1)
-    prepare_answers(context, first_day, bank_day=landmarks[0], first_attempts=False)
-    with track("learners at landmarks", 2) as progress:
-        create(context, "kpis/create_week", "kpi_week", week_starts=landmarks, last_days=landmarks)
-        create(context, "kpis/r_t", "kpi_r_t", z=Z95, items_needed=ITEMS_TRIED_AGAIN)
-        progress.advance(1, "R_t")
-        create(context, "survival/create_row", "survival_row")
-        progress.advance(1, "rows")
+    connection = context.connection
+    set_planner(context)
+    create(context, "kpis/create_week", "kpi_week", week_starts=landmarks, last_days=landmarks)
+    for table in ("learner", "session_day"):
+        db.execute(connection, f"kpis/create_{table}")
+    db.execute(connection, "survival/create_resolution")
+    learners = 0
+    shards = read_answers(context, first_day, bank_day=landmarks[0], in_order=True)
+    with db.writing(connection) as write:
+        for answers in shards:
+            write_sessions(write, answers, learners)
+            r_t = resolution(answers, days_since_1970(landmarks))["value"]
+            landmark, who = np.nonzero(~np.isnan(r_t))
+            columns = {"learner": who + learners + 1, "landmark": np.array(landmarks, dtype="datetime64[s]")[landmark]}
+            write("survival_resolution", pd.DataFrame(columns | {"r_t": r_t[landmark, who]}))
+            learners += len(answers.attempts.student_ids)
+    connection.execute("analyze kpi_learner, kpi_session_day, survival_resolution")
+    create(context, "survival/create_row", "survival_row")
     fitted = db.read_frame(
         context.connection,
         "survival/fitted",

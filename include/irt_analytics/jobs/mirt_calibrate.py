@@ -22,7 +22,7 @@ from irt_analytics.irt.anchors import Cohort, Scale, line_of_moments, link_ancho
 from irt_analytics.irt.calibrate import Calibration
 from irt_analytics.irt.item_fit import item_fit
 from irt_analytics.irt.linking import Link
-from irt_analytics.jobs._first_attempts import FirstAttempts, read_first_attempts
+from irt_analytics.jobs._attempts import Attempts, read_attempts, sessions
 from irt_analytics.jobs._item_quality import assess, late_from, prior_of, save_quality
 from irt_analytics.jobs._mirt_engine import MirtCalibration, calibrate_by_mirt
 from irt_analytics.jobs._publishing import State, objections
@@ -36,8 +36,6 @@ from irt_analytics.runner import Job, JobContext, Shard
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
 #: Published items that have to carry the scale where they keep their parameters.
 MIN_FIXED = 2
-#: Answers from which several sessions of the database sort and send them, some of the learners each.
-MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: Parameters of a run that a calibration depends on.
 PARAMETERS = (
     "model",
@@ -325,7 +323,7 @@ def _read(context: JobContext, query: str, **params: Any) -> pd.DataFrame:
     return frame
 
 
-def _read_window(context: JobContext) -> tuple[Window, FirstAttempts]:
+def _read_window(context: JobContext) -> tuple[Window, Attempts]:
     """The days asked for, extended backwards until half of the items answered in them have enough first attempts.
 
     And these first attempts; those of the days asked for are read first, and mostly they are enough.
@@ -364,11 +362,10 @@ def _count_answers(context: JobContext, window_start: date) -> pd.Series[Any]:
     return _read(context, "calibration/answers", window_start=window_start, as_of=context.as_of).iloc[0]
 
 
-def _read_attempts(context: JobContext, window_start: date, counts: pd.Series[Any]) -> FirstAttempts:
-    sessions = SESSIONS if counts["answers"] >= MANY_ANSWERS else 1
-    parts = [Shard(number, sessions).parameters() for number in range(1, sessions + 1)]
+def _read_attempts(context: JobContext, window_start: date, counts: pd.Series[Any]) -> Attempts:
+    parts = sessions(Shard(1, 1), counts["answers"])
     halves = {"late_from": late_from(window_start, context.as_of)}
-    return read_first_attempts(context, "calibration/first_attempts", parts, window_start=window_start, **halves)
+    return read_attempts(context, "calibration/first_attempts", parts, window_start=window_start, **halves)
 
 
 def sufficient_start(candidates: pd.DataFrame, asked: date) -> date | None:
@@ -397,7 +394,7 @@ def _no_answers(context: JobContext) -> str:
     )
 
 
-def _weigh(context: JobContext, window: Window, attempts: FirstAttempts) -> Evidence:
+def _weigh(context: JobContext, window: Window, attempts: Attempts) -> Evidence:
     """Mark the invalid of a window's first attempts, and choose those that calibrate items."""
     params, record = context.params, context.record
     record.exclude("answers without learner, item or correctness", window.incomplete)
@@ -441,7 +438,7 @@ def _count(index: NDArray[np.int32], which: NDArray[np.bool_], length: int) -> N
     return np.bincount(index[which], minlength=length)
 
 
-def _responses(attempts: FirstAttempts, which: NDArray[np.bool_], correct: NDArray[np.bool_]) -> Responses:
+def _responses(attempts: Attempts, which: NDArray[np.bool_], correct: NDArray[np.bool_]) -> Responses:
     return Responses.from_long(
         pd.Categorical.from_codes(attempts.student[which], categories=attempts.student_ids),
         pd.Categorical.from_codes(attempts.item[which], categories=attempts.item_ids),

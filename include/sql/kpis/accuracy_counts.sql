@@ -1,17 +1,7 @@
 -- One row a learner and week without growth in theta but with enough answers for growth in accuracy: in the recent and
 -- the previous fortnight n answers, x of them right, e expected right, from the share right of each item among the
 -- first attempts of other learners in the same eight weeks.
-with answers as (
-    select
-        learner,
-        item_id,
-        day,
-        outcome::int as correct
-    from kpi_first_attempt
-    where outcome is not null
-),
-
-item_weeks as (
+with item_weeks as (
     select
         kpi_week.week_start,
         item_day.item_id,
@@ -26,7 +16,6 @@ item_weeks as (
 off_bank as (
     select distinct learner
     from kpi_first_attempt
-    where item is null and outcome is not null
 ),
 
 without_theta as (
@@ -45,10 +34,10 @@ compared as (
         without_theta.learner,
         without_theta.week_start,
         answers.day > without_theta.last_day - 14 as recent,
-        answers.correct,
-        (item_weeks.x - answers.correct) / (item_weeks.n - 1) as expected
+        answers.correct::int as correct,
+        (item_weeks.x - answers.correct::int) / (item_weeks.n - 1) as expected
     from without_theta
-    join answers
+    join kpi_first_attempt as answers
         on answers.learner = without_theta.learner
         and answers.day between without_theta.last_day - 27 and without_theta.last_day
     join item_weeks

@@ -1,4 +1,4 @@
--- One row a learner and week: growth in theta as measured.
+-- One row a learner and week, learners in the order of their numbers: growth in theta as measured.
 select
     learner,
     week,
@@ -7,3 +7,4 @@ select
     se,
     useless
 from kpi_theta_growth
+order by learner

@@ -27,16 +27,6 @@ habits as (
     having max(last_day) > %(as_of)s::date - 28
 ),
 
-speed as (
-    select
-        learner,
-        percentile_cont(0.5) within group (order by relative_time) as relative_time
-    from kpi_first_attempt
-    where relative_time is not null
-    group by learner
-    having count(*) >= %(answers_needed)s
-),
-
 ability as (
     select distinct on (user_id)
         user_id,
@@ -96,6 +86,6 @@ select
 from habits
 join kpi_learner on kpi_learner.learner = habits.learner
 left join kpi on kpi.user_id = kpi_learner.user_id
-left join speed on speed.learner = habits.learner
+left join segment_speed as speed on speed.learner = habits.learner
 left join ability on ability.user_id = kpi_learner.user_id
 order by habits.learner

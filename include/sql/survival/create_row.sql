@@ -87,8 +87,9 @@ next_answer as (
 select
     history.*,
     next_answer.returned_at,
-    resolved.value as r_t
+    resolved.r_t
 from history
 join next_answer
     on next_answer.learner = history.learner and next_answer.landmark = history.landmark and next_answer.is_landmark
-left join kpi_r_t as resolved on resolved.learner = history.learner and resolved.week_start = history.landmark
+left join survival_resolution as resolved
+    on resolved.learner = history.learner and resolved.landmark = history.landmark

@@ -104,6 +104,29 @@ def test_value_that_does_not_fit_names_its_column(
         db.copy_frame(thing, "thing", pd.DataFrame(frame))
 
 
+def test_frames_written_meanwhile_arrive_in_order_and_all_of_them(thing: psycopg.Connection[Any]) -> None:
+    frames = [pd.DataFrame({"id": [f"{n:02}a", f"{n:02}b"], "whole": [n, -n]}) for n in range(20)]
+    with db.writing(thing) as write:
+        for frame in frames:
+            write("thing", frame)
+    found = thing.execute("select id, whole from thing order by ctid").fetchall()
+    assert found == [(row.id, row.whole) for frame in frames for row in frame.itertuples()]
+
+
+@pytest.mark.parametrize("ids", [["a", "a"], ["a", "b", "a", "c"]])
+def test_an_error_of_a_frame_written_meanwhile_is_raised(thing: psycopg.Connection[Any], ids: list[str]) -> None:
+    """Also that of the last one, after which nothing waits: a day without its rows would be committed."""
+
+    def write_all() -> None:
+        with thing.transaction(), db.writing(thing) as write:
+            for each in ids:
+                write("thing", pd.DataFrame({"id": [each]}))
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        write_all()
+    assert thing.execute("select id from thing").fetchall() == []
+
+
 @pytest.fixture
 def query(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file of a statement that `db.sql("query")` finds."""
@@ -174,8 +197,9 @@ def test_parts_of_a_query_see_the_same_state(settings: Settings, query: Path) ->
         try:
             for _ in range(3):
                 batches = list(db.read_batches(settings, "query", parts=[{"part": part} for part in range(4)]))
-                rows = pa.Table.from_batches(batches).to_pylist()
-                assert sorted(row["part"] for row in rows) == [0, 1, 2, 3]
+                rows = pa.Table.from_batches([batch for _, batch in batches]).to_pylist()
+                assert [row["part"] for row in rows] == [part for part, _ in batches]
+                assert sorted(part for part, _ in batches) == [0, 1, 2, 3]
                 assert len({row["n"] for row in rows}) == 1
         finally:
             stop.set()

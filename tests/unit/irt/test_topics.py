@@ -140,6 +140,18 @@ def test_a_learner_s_rows_depend_on_that_learner_only() -> None:
     pd.testing.assert_frame_equal(together, whole, check_exact=True)
 
 
+def test_wanted_topics_have_the_numbers_that_they_have_among_all() -> None:
+    """The answers in the learner's other topics count, whether or not their theta is asked for."""
+    responses, items, learner = simulate(0.5, learners=40)
+    whole = estimate_topic_abilities(responses, items, learner, (0.0, 1.0), 0.3)
+    wanted = np.arange(responses.n_students) % 3 == 1
+    found = estimate_topic_abilities(responses, items, learner, (0.0, 1.0), 0.3, wanted)
+    pd.testing.assert_frame_equal(found[wanted], whole[wanted], check_exact=True)
+    assert found.loc[~wanted, ["theta", "se", "prior_mean", "prior_sd"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match=r"wanted has shape \(3,\); expected"):
+        estimate_topic_abilities(responses, items, learner, (0.0, 1.0), 0.3, wanted[:3])
+
+
 def test_bad_arguments_are_named() -> None:
     responses, items, learner = simulate(0.5, learners=5)
     with pytest.raises(ValueError, match="learner must be sorted"):

@@ -31,6 +31,7 @@ def topic_moments(
     d: Floats,
     c: Floats,
     active: Flags,
+    wanted: Flags,
     table: Floats,
     nodes: Floats,
     mean: float,
@@ -42,7 +43,7 @@ def topic_moments(
     prior_mean: Floats,
     prior_sd: Floats,
 ) -> None:
-    """Posterior moments of every topic of learners first..last, with the learner's other topics as their prior.
+    """Posterior moments of the wanted topics of learners first..last, with the learner's other topics as their prior.
 
     A posterior narrower than the spacing of the nodes is summed over a grid of its own.
     """
@@ -59,6 +60,8 @@ def topic_moments(
             total += own[t]
         begin, end = indptr[start], indptr[start + n]
         for t in range(n):
+            if not wanted[start + t]:
+                continue
             left, right = indptr[start + t], indptr[start + t + 1]
             m, s = mean, sd
             if n > 1:

@@ -1,9 +1,11 @@
-"""First attempts as arrays, all or a shard of learners at a time, and which of them count as evidence of ability."""
+"""Answers as arrays, all or a shard of learners at a time, and which of them count as evidence of ability."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
-from irt_analytics.runner import JobContext, JobRecord
+from irt_analytics.runner import JobContext, JobRecord, Shard
 
-#: First attempts in memory at a time where learners can be worked through one after another.
-ATTEMPTS_A_SHARD = 1_000_000
+#: Answers in memory at a time where learners can be worked through one after another.
+ATTEMPTS_A_SHARD = 500_000
+#: Answers from which several sessions of the database sort and send them, some of the learners each.
+MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
 
@@ -38,15 +42,16 @@ class InvalidAnswers:
 
 
 @dataclass(frozen=True, eq=False)
-class FirstAttempts:
-    """First attempts, one row each.
+class Attempts:
+    """Answers, one row each: first attempts, or all.
 
     Attributes:
         student_ids: unique ids of the learners.
         item_ids: unique ids of the items.
         student: position in `student_ids`, int32, shape (n,).
         item: position in `item_ids`, int32, shape (n,).
-        correct: whether the answer is correct, shape (n,).
+        known: whether item and correctness are known, shape (n,).
+        correct: whether the answer is correct, False where that is not known, shape (n,).
         time_ms: response time in milliseconds, -1 where not recorded, int32, shape (n,).
         timed_out: whether time ran out, shape (n,).
         columns: further columns of the query.
@@ -56,26 +61,28 @@ class FirstAttempts:
     item_ids: pd.Index[Any]
     student: NDArray[np.int32]
     item: NDArray[np.int32]
+    known: NDArray[np.bool_]
     correct: NDArray[np.bool_]
     time_ms: NDArray[np.int32]
     timed_out: NDArray[np.bool_]
     columns: dict[str, pa.ChunkedArray]
 
     @classmethod
-    def from_arrow(cls, table: pa.Table) -> FirstAttempts:
+    def from_arrow(cls, table: pa.Table) -> Attempts:
         """Take rows student_id, item_id (both dictionary-encoded), correct, response_time_ms, timed_out, and others.
 
         Learners and items stand in the order of their ids' bytes, whatever the order of the rows.
         """
-        student, student_ids = _encode(table["student_id"])
-        item, item_ids = _encode(table["item_id"])
+        student, student_ids = encode(table["student_id"])
+        item, item_ids = encode(table["item_id"])
         own = ("student_id", "item_id", "correct", "response_time_ms", "timed_out")
         return cls(
             student_ids=student_ids,
             item_ids=item_ids,
             student=student,
             item=item,
-            correct=table["correct"].to_numpy(),
+            known=table["correct"].is_valid().to_numpy(),
+            correct=table["correct"].fill_null(False).to_numpy(),
             time_ms=table["response_time_ms"].fill_null(-1).to_numpy(),
             timed_out=table["timed_out"].to_numpy(),
             columns={name: table[name] for name in table.column_names if name not in own},
@@ -83,6 +90,24 @@ class FirstAttempts:
 
     def __len__(self) -> int:
         return len(self.student)
+
+    def where(self, which: NDArray[np.bool_]) -> Attempts:
+        """The chosen rows, with the ids of all."""
+        mask = pa.array(which)
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[which]
+                for name in ("student", "item", "known", "correct", "time_ms", "timed_out")
+            },
+            columns={name: column.filter(mask) for name, column in self.columns.items()},
+        )
+
+    def days_from(self, first_day: date) -> NDArray[np.int64]:
+        """UTC day of each answer, counted from `first_day`; needs the column completed_at."""
+        microseconds = self.columns["completed_at"].cast(pa.int64()).to_numpy()
+        days: NDArray[np.int64] = microseconds // 86_400_000_000 - (first_day - date(1970, 1, 1)).days
+        return days
 
     def median_times(self) -> NDArray[np.float64]:
         """Median response time of every item in milliseconds over answers in time; NaN where none is recorded."""
@@ -125,47 +150,72 @@ class FirstAttempts:
         return rapid
 
 
-def _encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
-    """Position of every text, dictionary-encoded, among the sorted, unique ones."""
+def encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
+    """Position of every text, dictionary-encoded, among the sorted, unique ones there are; -1 where there is none."""
     encoded = column.unify_dictionaries().combine_chunks()
     ids = pd.Index(encoded.dictionary.to_pandas(), dtype="str")
+    code = encoded.indices.fill_null(len(ids)).to_numpy()
+    there = np.zeros(len(ids) + 1, dtype=np.bool_)
+    there[code] = True  # a slice of a table has texts in its dictionary that none of its rows has
     order = ids.argsort()
-    rank = np.empty(len(ids), dtype=np.int32)
-    rank[order] = np.arange(len(ids), dtype=np.int32)
-    return rank[encoded.indices.to_numpy()], ids[order]
+    order = order[there[order]]
+    rank = np.full(len(ids) + 1, -1, dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank[code], ids[order]
 
 
-def read_first_attempts(
+def read_attempts(
     context: JobContext, query: str, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
-) -> FirstAttempts:
-    """Read all first attempts of a query, several parts of it at once where they are given (`db.read_batches`)."""
-    batches = [_with_numbers(batch) for batch in _stream(context, query, params, parts)]
-    return FirstAttempts.from_arrow(pa.Table.from_batches(batches))
+) -> Attempts:
+    """Read all answers of a query, several parts of it at once where they are given (`db.read_batches`)."""
+    batches = [_with_numbers(batch) for _, batch in _stream(context, query, params, parts)]
+    return Attempts.from_arrow(pa.Table.from_batches(batches))
 
 
-def read_shards(context: JobContext, query: str, size: int, **params: Any) -> Iterator[FirstAttempts]:
-    """Read the first attempts of a query in one pass, some `size` rows of whole learners at a time.
+def read_shards(
+    context: JobContext, query: str, size: int, parts: Sequence[Mapping[str, Any]], **params: Any
+) -> Iterator[Attempts]:
+    """Read the answers of a query's parts in one pass, some `size` rows of whole learners at a time.
 
-    The query's rows must come learner by learner. There is a shard, if an empty one, also where it has no row.
+    The rows of a part must come learner by learner. There is a shard, if an empty one, also where it has no row.
     """
-    pending: list[pa.RecordBatch] = []
-    for batch in _stream(context, query, params):
+    pending: list[list[pa.RecordBatch]] = [[] for _ in parts]
+    for part, batch in _stream(context, query, params, parts):
         for start in range(0, max(batch.num_rows, 1), size):
-            pending.append(_with_numbers(batch.slice(start, size)))
-            if sum(part.num_rows for part in pending) < size:
+            pending[part].append(_with_numbers(batch.slice(start, size)))
+            if sum(rows.num_rows for rows in pending[part]) < size:
                 continue
-            table = pa.Table.from_batches(pending).unify_dictionaries()
+            table = pa.Table.from_batches(pending[part]).unify_dictionaries()
             student = table["student_id"].combine_chunks().indices.to_numpy()
             whole = int(np.flatnonzero(student != student[-1]).max(initial=-1)) + 1
             if whole:
-                yield FirstAttempts.from_arrow(table.slice(0, whole))
-            pending = [_with_numbers(part) for part in _with_texts(table.slice(whole)).to_batches()]
-    yield FirstAttempts.from_arrow(pa.Table.from_batches(pending))
+                yield Attempts.from_arrow(table.slice(0, whole))
+            pending[part] = [_with_numbers(rows) for rows in _with_texts(table.slice(whole)).to_batches()]
+    for rest in pending:
+        yield Attempts.from_arrow(pa.Table.from_batches(rest))
+
+
+def count_answers(context: JobContext, first_day: date) -> int:
+    """Number of the tenant's answers within [first_day, as_of]."""
+    days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
+    return int(db.read_frame(context.connection, "attempts/number", **days).iloc[0]["answers"])
+
+
+def sessions(shard: Shard, answers: int) -> list[dict[str, int]]:
+    """Buckets of a shard's learners by session of the database, as statements take them.
+
+    Args:
+        shard: learners to read.
+        answers: about as many answers they have.
+    """
+    first, last = shard.buckets()
+    edges = np.linspace(first, last + 1, (SESSIONS if answers >= MANY_ANSWERS else 1) + 1).astype(int).tolist()
+    return [{"first_bucket": start, "last_bucket": stop - 1} for start, stop in pairwise(edges)]
 
 
 def _stream(
     context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]] = ({},)
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     common = {"tenant_id": context.tenant, "as_of": context.as_of, **params}
     return db.read_batches(context.settings, query, parts=parts, **common)
 
