@@ -64,11 +64,6 @@ class Shard:
         """First and last of its buckets."""
         return (self.number - 1) * self.BUCKETS // self.of, self.number * self.BUCKETS // self.of - 1
 
-    def parameters(self) -> dict[str, int]:
-        """Its buckets as statements take them."""
-        first, last = self.buckets()
-        return {"first_bucket": first, "last_bucket": last}
-
 
 @dataclass
 class JobRecord:
@@ -106,10 +101,6 @@ class JobContext:
     job_run_id: int | None
     job: str = ""
     shard: Shard | None = None
-
-    def buckets(self) -> dict[str, int]:
-        """Hash buckets of the learners to look at, as statements take them."""
-        return (self.shard or Shard(1, 1)).parameters()
 
     def begin_sharing(self, table: str) -> None:
         """End the reading, and begin the transaction that writes rows of the day which other jobs write, too.

@@ -236,6 +236,21 @@ def test_times_and_hints_that_cannot_be_count_as_not_recorded(settings: Settings
         assert connection.execute("select exclusions from job_run").fetchall() == [([],)]
 
 
+def test_a_start_at_infinity_counts_as_not_recorded(settings: Settings) -> None:
+    """Some exports write what they do not know so; it is no moment before all others."""
+    for learner in ("odd", "plain"):
+        write_answers(settings, two_sessions(learner, named=False))
+    with db.connect(settings) as connection:
+        connection.execute(
+            "update attempt_log set started_at = case when student_id = 'odd' then 'infinity'::timestamptz end"
+        )
+        connection.commit()
+    run(settings, SUNDAY)
+    found, expected = row(settings, "odd"), row(settings, "plain")
+    for column in ("a_t", "a_t_n", "a_t_lower", "a_t_upper"):
+        assert found[column] == expected[column]
+
+
 # --- E_t -------------------------------------------------------------------------------------------------------------
 
 
@@ -556,6 +571,18 @@ def test_a_reconstructed_week_is_what_a_run_on_its_sunday_would_have_written(
     run(settings, LAST_DAY, "daily")
     filled = rows(settings, "tenant_id = 'daily' and as_of = %(d)s and reconstructed", d=LAST_DAY)
     assert set(filled["week_start"]) == {SUNDAY - timedelta(6)}
+
+
+def test_a_timed_out_answer_without_correctness_counts_as_wrong_where_invalid_ones_do(settings: Settings) -> None:
+    """Platforms record no correctness of an answer that never came; tried again and right, the item is resolved."""
+    answers = [each for number in range(6) for each in tries("ann", f"i{number}", (9, False), (3, True))]
+    for answer in answers[::2]:
+        answer |= {"correct": None, "timed_out": True}
+    write_answers(settings, answers)
+    run(settings, SUNDAY)
+    assert row(settings, "ann")["r_t_n"] == 0
+    run(settings, SUNDAY, invalid_answers="wrong")
+    assert (row(settings, "ann")["r_t_n"], row(settings, "ann")["r_t"]) == (6, 1)
 
 
 def test_reruns_shards_and_answers_after_the_day_change_nothing(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.databases import settings_of
 from tests.integration import runner_jobs
 from tests.integration.runner_jobs import AS_OF, TENANT
 
+from irt_analytics.jobs import prepare_schema
 from irt_analytics.params import RunParams
 from irt_analytics.runner import Job, run_job
 from irt_analytics.settings import Settings
@@ -189,6 +191,15 @@ def test_a_database_without_schema_is_told_what_to_run(
 ) -> None:
     assert run(settings_of(empty_database_url), "write") == 64
     assert "prepare_schema" in caplog.text
+
+
+def test_a_server_too_old_is_refused_by_the_first_job(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a later job would end as a defect, in the middle of the night, with a syntax error."""
+    monkeypatch.setattr(prepare_schema, "OLDEST_SERVER", 99)
+    assert run_job(prepare_schema.JOB, tenant=TENANT, as_of=AS_OF, params=RunParams(), settings=settings) == 64
+    assert re.search(r"the server is PostgreSQL \d\d, expected 99 or newer", caplog.text)
 
 
 @pytest.mark.parametrize("name", ["slow_query", "slow_read", "slow_batches", "slow_parts", "slow_writing"])

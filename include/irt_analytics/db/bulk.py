@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -57,8 +57,8 @@ def copy_frame(connection: psycopg.Connection[Any], table: str, frame: pd.DataFr
 def writing(connection: psycopg.Connection[Any]) -> Iterator[Writer]:
     """Give a function that appends frames to tables as `copy_frame` does, while the caller goes on with the next ones.
 
-    Within the block the connection is the function's alone. It waits where more than `FRAMES_AHEAD` frames would be
-    pending; the block ends when all are written, or with the first error.
+    Within the block the connection is the function's alone. It waits where `FRAMES_AHEAD` frames are pending beside the
+    one that is being written; the block ends when all are written, or with the first error.
     """
     pending: deque[Future[int]] = deque()
     with ThreadPoolExecutor(1) as thread:
@@ -75,8 +75,11 @@ def writing(connection: psycopg.Connection[Any]) -> Iterator[Writer]:
         except BaseException:  # a signal, or another frame failed: do not wait for the rest
             for future in pending:
                 future.cancel()
-            with suppress(psycopg.Error):  # it may be the connection that failed
-                connection.cancel_safe(timeout=CANCEL_SECONDS)
+            after_it = thread.submit(lambda: None)
+            while not after_it.done():  # a frame whose COPY the server had not yet got was not cancelled
+                with suppress(psycopg.Error):  # it may be the connection that failed
+                    connection.cancel_safe(timeout=CANCEL_SECONDS)
+                wait([after_it], timeout=1.0)
             raise
 
 

@@ -22,6 +22,8 @@ ATTEMPTS_A_SHARD = 500_000
 MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
+#: Microseconds of a day.
+DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Attempts:
     def days_from(self, first_day: date) -> NDArray[np.int64]:
         """UTC day of each answer, counted from `first_day`; needs the column completed_at."""
         microseconds = self.columns["completed_at"].cast(pa.int64()).to_numpy()
-        days: NDArray[np.int64] = microseconds // 86_400_000_000 - (first_day - date(1970, 1, 1)).days
+        days: NDArray[np.int64] = microseconds // DAY_US - (first_day - date(1970, 1, 1)).days
         return days
 
     def median_times(self) -> NDArray[np.float64]:
@@ -148,6 +150,11 @@ class Attempts:
         rapid &= self.time_ms >= 0
         rapid &= ~self.timed_out
         return rapid
+
+
+def starts(key: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each group of equal, adjacent keys begins."""
+    return np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
 
 
 def encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
@@ -196,25 +203,25 @@ def read_shards(
 
 
 def count_answers(context: JobContext, first_day: date) -> int:
-    """Number of the tenant's answers within [first_day, as_of]."""
+    """Number of the tenant's answers within [first_day, as_of], whatever the shard."""
     days = {"tenant_id": context.tenant, "first_day": first_day, "as_of": context.as_of}
     return int(db.read_frame(context.connection, "attempts/number", **days).iloc[0]["answers"])
 
 
-def sessions(shard: Shard, answers: int) -> list[dict[str, int]]:
-    """Buckets of a shard's learners by session of the database, as statements take them.
+def sessions(shard: Shard | None, answers: int) -> list[dict[str, int]]:
+    """Buckets of learners by session of the database, as statements take them.
 
     Args:
-        shard: learners to read.
+        shard: learners to read; None: all.
         answers: about as many answers they have.
     """
-    first, last = shard.buckets()
+    first, last = (shard or Shard(1, 1)).buckets()
     edges = np.linspace(first, last + 1, (SESSIONS if answers >= MANY_ANSWERS else 1) + 1).astype(int).tolist()
     return [{"first_bucket": start, "last_bucket": stop - 1} for start, stop in pairwise(edges)]
 
 
 def _stream(
-    context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]] = ({},)
+    context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     common = {"tenant_id": context.tenant, "as_of": context.as_of, **params}
     return db.read_batches(context.settings, query, parts=parts, **common)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from irt_analytics.jobs._attempts import starts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ def daily_features(attempts: Attempts, topic: Integers, day: Integers, first_day
     # Times not recorded are -1 and come first.
     order = np.lexsort((attempts.time_ms[rows], key))
     key, rows = key[order], rows[order]
-    start = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    start = starts(key)
     ends = np.append(start[1:], len(key))
     time = attempts.time_ms[rows].astype(np.int64)
     hints = attempts.columns["hints"].fill_null(-1).to_numpy()[rows].astype(np.int64)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from irt_analytics.jobs._attempts import DAY_US, starts
 from irt_analytics.jobs._growth import Z95
-from irt_analytics.jobs._windows import DAY_US, NEVER
+from irt_analytics.jobs._windows import NEVER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def activity(parts: pd.DataFrame, students: int, last_days: Integers) -> Columns
     weeks = []
     for last_day, rows in _windows(column["day"], last_days):
         who, session = column["student"][rows], column["session"][rows]
-        start = np.flatnonzero(np.append(True, (who[1:] != who[:-1]) | (session[1:] != session[:-1]))[: len(who)])
+        start = starts(who * (session.max(initial=0) + 1) + session)
         who = who[start]
         began, first, ended, answers, derived, hint_answers, hints, squared_hints = (
             function.reduceat(column[name][rows], start) if len(start) else column[name][rows]
@@ -186,7 +187,7 @@ def resolution(answers: Answers, last_days: Integers) -> Columns:
     weeks = []
     for _, inside in _windows(day, last_days):
         key = pair[inside]
-        start = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+        start = starts(key)
         if len(start):
             sizes = np.diff(np.append(start, len(key)))
             wrong_session = np.minimum.reduceat(np.where(right[inside], NEVER, session[inside]), start)

@@ -16,6 +16,7 @@ from irt_analytics.errors import ConfigurationError
 from irt_analytics.irt import OnlineBank
 from irt_analytics.jobs._attempts import read_attempts
 from irt_analytics.jobs._by_hand import reading
+from irt_analytics.jobs._windows import read_bank
 from irt_analytics.params import RunParams
 from irt_analytics.runner import JobContext, JobRecord, configure_logging
 from irt_analytics.settings import Settings, load_settings
@@ -86,11 +87,10 @@ def ability_now(
                 f"--as-of={as_of}: tenant {tenant!r} has no items published by then: run mirt_calibrate first"
             )
         fit = fits.iloc[0]
-        items = db.read_frame(connection, "features/bank", tenant_id=tenant, as_of=as_of)
-        items = items.astype({"item_id": "str"} | dict.fromkeys(["a", "b", "c", "median_time_ms"], np.float64))
         invalid = "missing" if pd.isna(fit["invalid_answers"]) else str(fit["invalid_answers"])
         params = RunParams.model_validate({"invalid_answers": invalid})
         context = JobContext(tenant, as_of, params, settings, connection, JobRecord(), None)
+        items = read_bank(context)
         attempts = read_attempts(
             context, "online/first_attempts", student_id=student_id, window_start=fit["window_start"]
         )

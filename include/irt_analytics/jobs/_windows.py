@@ -13,9 +13,17 @@ import pyarrow as pa
 from psycopg import sql
 
 from irt_analytics import db
-from irt_analytics.jobs._attempts import ATTEMPTS_A_SHARD, Attempts, count_answers, encode, read_shards, sessions
+from irt_analytics.jobs._attempts import (
+    ATTEMPTS_A_SHARD,
+    Attempts,
+    count_answers,
+    encode,
+    read_shards,
+    sessions,
+    starts,
+)
 from irt_analytics.progress import track
-from irt_analytics.runner import JobContext, Shard
+from irt_analytics.runner import JobContext
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +31,11 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
 
+EPOCH = date(1970, 1, 1)
 #: A longer pause between answers begins a new session, where the platform records none.
 PAUSE_US = 30 * 60 * 1_000_000
 #: Of a time that is not known: it sorts behind all others.
 NEVER = np.iinfo(np.int64).max
-DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +102,10 @@ class Answers:
         hint_used = attempts.columns["hint_used"].cast(pa.int8()).fill_null(-1).to_numpy()
         hints = attempts.columns["hints"].fill_null(-1).to_numpy()
         name, _ = encode(attempts.columns["session_id"])
+        named = np.asarray(attempts.item_ids != "")[attempts.item]
         return cls(
             attempts=attempts,
-            day=completed // DAY_US,
+            day=attempts.days_from(EPOCH),
             completed=completed,
             began=began,
             hints=np.where(hints >= 0, hints, hint_used).astype(np.int64),
@@ -104,7 +113,8 @@ class Answers:
             derived=name < 0,
             first=attempts.columns["first"].to_numpy(),
             item=place[attempts.item],
-            evidence=valid & attempts.known,
+            # where they count as wrong, no correctness is needed
+            evidence=valid & (attempts.known | ((attempts.timed_out | rapid) & named)),
             correct=correct,
             rapid=rapid,
             relative_time=relative_time,
@@ -159,7 +169,7 @@ def session_days(answers: Answers) -> pd.DataFrame:
     key = (student * most + session) * days + (day - earliest)
     order = key.argsort(kind="stable")
     key = key[order]
-    start = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    start = starts(key)
     hinted = answers.hints[order] >= 0
     hints = np.where(hinted, answers.hints[order], 0)
     columns = {
@@ -183,36 +193,43 @@ def session_days(answers: Answers) -> pd.DataFrame:
 
 
 def read_answers(
-    context: JobContext, first_day: date, *, bank_day: date | None = None, in_order: bool = False
+    context: JobContext, first_day: date, bank: pd.DataFrame, *, in_order: bool = False
 ) -> Iterator[Answers]:
-    """Read the answers within [first_day, as_of], some learners at a time: the shard's, or all.
+    """Give the answers within [first_day, as_of], some learners at a time: the shard's, or all.
 
     Args:
-        context: the job's.
+        context: the job's. Its connection is not used after the call.
         first_day: first UTC day of the window.
-        bank_day: the bank is the one published as of this day; as_of by default.
+        bank: items and their median times (`read_bank`).
         in_order: whether learners come in the order of their ids' bytes. Then one session of the database reads them.
     """
-    bank = read_bank(context, bank_day)
-    total = count_answers(context, first_day)
-    size = min(ATTEMPTS_A_SHARD, max(1, -(-total // context.params.shards)))
-    parts = sessions(context.shard or Shard(1, 1), 0 if in_order else total)
-    with track("answers by session", total) as progress:
-        for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=True):
-            yield Answers.of(attempts, bank, context.params.invalid_answers)
-            progress.advance(len(attempts))
+    answers = count_answers(context, first_day)
+    size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
+    own = answers // (context.shard.of if context.shard else 1)
+    parts = sessions(context.shard, 0 if in_order else own)
+
+    def read() -> Iterator[Answers]:
+        with track("answers by session", own) as progress:
+            for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=True):
+                yield Answers.of(attempts, bank, context.params.invalid_answers)
+                progress.advance(len(attempts))
+
+    return read()
 
 
 def read_bank(context: JobContext, day: date | None = None) -> pd.DataFrame:
-    """Items published as of a day, as_of by default: item_id, a, b, c, median_time_ms."""
-    bank = db.read_arrow(context.settings, "features/bank", tenant_id=context.tenant, as_of=day or context.as_of)
-    frame: pd.DataFrame = bank.to_pandas()
-    return frame.sort_values("item_id", ignore_index=True)
+    """Items published as of a day, as_of by default: item_id, a, b, c, median_time_ms (NaN where unknown)."""
+    day = day or context.as_of
+    bank = db.read_frame(context.connection, "features/bank", tenant_id=context.tenant, as_of=day)
+    columns: dict[str, Any] = {"item_id": bank["item_id"].astype("str")}
+    for name in ("a", "b", "c", "median_time_ms"):
+        columns[name] = bank[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return pd.DataFrame(columns).sort_values("item_id", ignore_index=True)
 
 
 def days_since_1970(days: Iterable[date]) -> Integers:
     """Days as the answers' are counted."""
-    return np.array([(day - date(1970, 1, 1)).days for day in days], dtype=np.int64)
+    return np.array([(day - EPOCH).days for day in days], dtype=np.int64)
 
 
 def to_dates(days: Integers) -> NDArray[np.datetime64]:

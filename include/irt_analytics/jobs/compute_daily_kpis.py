@@ -59,8 +59,9 @@ def run(context: JobContext) -> None:
     set_planner(context)
     week_days = {"week_starts": weeks["week_start"].tolist(), "last_days": weeks["last_day"].tolist()}
     create(context, "kpis/create_week", "kpi_week", **week_days)
-    counts, growth = _compute(context, weeks, first_day) if kept is None else _load(context, kept)
-    _count(context, counts)
+    bank = read_bank(context)
+    counts, growth = _compute(context, weeks, first_day, bank) if kept is None else _load(context, kept)
+    _count(context, counts, len(bank))
     if context.shard is not None:
         _keep(context, rests_on, counts, growth)
         return
@@ -88,7 +89,9 @@ def _basis(context: JobContext, weeks: pd.DataFrame) -> str:
     return basis(context, " ".join([*published, *map(str, weeks["last_day"])]))
 
 
-def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple[Counter[str], pd.DataFrame]:
+def _compute(
+    context: JobContext, weeks: pd.DataFrame, first_day: date, bank: pd.DataFrame
+) -> tuple[Counter[str], pd.DataFrame]:
     """Fill the temporary tables of what rests on one learner's answers, of all learners or of the shard's.
 
     Returns:
@@ -99,13 +102,12 @@ def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple
     tables = ("kpi_learner", "kpi_learner_week", "kpi_first_attempt", "kpi_item_day")
     for table in tables:
         db.execute(connection, f"kpis/create_{table.removeprefix('kpi_')}")
-    bank = read_bank(context)[["a", "b", "c"]].astype("float64")
     last_days = days_since_1970(weeks["last_day"].tolist())
     counts: Counter[str] = Counter()
     growth: list[pd.DataFrame] = []
     user_ids: list[pd.Index[Any]] = []
     item_days: list[pd.DataFrame] = []
-    shards = read_answers(context, first_day)
+    shards = read_answers(context, first_day, bank)
     with db.writing(connection) as write:
         for answers in shards:
             after = counts["learners"]
@@ -125,7 +127,7 @@ def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date) -> tuple
                     "correct": answers.correct.astype(np.int8),
                 }
                 taken = {name: values[scored] for name, values in columns.items()}
-                growth.append(fortnight_growth(taken, bank, last_days))
+                growth.append(fortnight_growth(taken, bank[["a", "b", "c"]], last_days))
         for frame in item_days:
             write("kpi_item_day", frame.assign(day=to_dates(frame["day"].to_numpy(dtype=np.int64))))
     for table in tables:
@@ -146,7 +148,6 @@ def _numbers(answers: Answers) -> dict[str, int]:
         "timed_out": timed_out,
         "rapid": answers.rapid,
         "uncalibrated": ~in_bank,
-        "scored": in_bank & answers.evidence,
     }
     numbers = {name: int((first & which).sum()) for name, which in chosen.items()}
     return numbers | {"answers": len(first), "learners": len(answers.attempts.student_ids)}
@@ -208,11 +209,10 @@ def _off_bank(answers: Answers, numbers: NDArray[np.int32]) -> pd.DataFrame:
     )
 
 
-def _count(context: JobContext, counts: Counter[str]) -> None:
+def _count(context: JobContext, counts: Counter[str], items: int) -> None:
     record = context.record
     record.read("attempt", counts["answers"])
-    items = db.read_frame(context.connection, "features/bank", tenant_id=context.tenant, as_of=context.as_of)
-    record.read("published_items", len(items))
+    record.read("published_items", items)
     counted_as = f"first attempts counted as {context.params.invalid_answers}"
     record.exclude("timed-out answers", counts["timed_out"], counted_as)
     record.exclude("rapid answers", counts["rapid"], f"{counted_as}; under a tenth of the item's median time")

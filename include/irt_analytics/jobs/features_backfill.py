@@ -35,6 +35,7 @@ from irt_analytics.jobs._attempts import (
 )
 from irt_analytics.jobs._daily_features import COMPARED_DAYS, daily_features
 from irt_analytics.jobs._parts import basis, forget, keep, rows_of, shadow, take
+from irt_analytics.jobs._windows import read_bank
 from irt_analytics.params import HISTORY_WEEKS
 from irt_analytics.progress import track
 from irt_analytics.runner import Job, JobContext, Shard
@@ -121,12 +122,11 @@ def run(context: JobContext) -> None:
     day = {"tenant_id": context.tenant, "as_of": context.as_of}
     bank = _load_bank(context)
     record.read("published_items", len(bank.items))
-    history = db.read_frame(connection, "features/history", history_days=HISTORY_DAYS, **day).iloc[0]
+    history = db.read_frame(connection, "features/history", **day).iloc[0]
     plan = make_plan(context.as_of, _day_or_none(history["week_theta"]), _day_or_none(history["topic_daily"]))
     window_days = (context.as_of - bank.window_start).days
     first_day = min(
         bank.window_start,
-        plan.first_date - timedelta(days=COMPARED_DAYS),
         *plan.weeks,
         *(_sunday(week) - timedelta(days=window_days) for week in plan.past_weeks),
     )
@@ -157,18 +157,20 @@ def run(context: JobContext) -> None:
 
 def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Counter[str]:
     """Write all tables, of all learners or of the shard's; return numbers of answers and of invalid ones."""
-    answers = count_answers(context, first_day)
+    read_from = min(first_day, plan.first_date - timedelta(days=COMPARED_DAYS))
+    answers = count_answers(context, read_from)
     tau = _estimate_tau(context, bank)
     abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
     abilities = abilities.to_pandas().set_index("user_id")
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
-    parts = sessions(context.shard or Shard(1, 1), answers)
+    own = answers // (context.shard.of if context.shard else 1)
+    parts = sessions(context.shard, own)
     counts: Counter[str] = Counter()
     with (
-        track("answers with theta by week and topic, and daily features", answers) as progress,
+        track("answers with theta by week and topic, and daily features", own) as progress,
         db.writing(context.connection) as write,
     ):
-        for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=False):
+        for attempts in read_shards(context, "attempts/window", size, parts, first_day=read_from, sessions=False):
             invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
             counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
             progress.advance(len(attempts))
@@ -216,7 +218,7 @@ def _load_bank(context: JobContext) -> Bank:
     return Bank(
         run_id=calibration["run_id"],
         window_start=calibration["window_start"],
-        items=db.read_arrow(context.settings, "features/bank", **day).to_pandas(),
+        items=read_bank(context),
         prior=(float(calibration["latent_mean"]), float(calibration["latent_sd"])),
     )
 
@@ -231,6 +233,7 @@ def _find_evidence(
 ) -> tuple[Evidence, InvalidAnswers]:
     items = bank.items.set_index("item_id").reindex(attempts.item_ids)
     first = attempts.columns["first"].to_numpy() & items["a"].notna().to_numpy()[attempts.item]
+    first &= attempts.days_from(first_day) >= 0
     attempts = attempts.where(first)
     median_times = items["median_time_ms"].to_numpy(dtype=np.float64)
     valid, correct, invalid = attempts.judge(median_times, context.params.invalid_answers)
@@ -285,10 +288,10 @@ def _save_shard(
     Args:
         context: the job's.
         write: appends a frame to a table.
-        attempts: all answers of the learners from `first_day` on.
+        attempts: all answers of the learners, of the days before `first_day` too that daily features look back to.
         bank: items and latent distribution.
         plan: what is due.
-        first_day: day that days are counted from.
+        first_day: first day whose answers theta rests on.
         tau: between-topic sd of theta.
         abilities: theta and se of the calibration by user_id, of whatever learners.
     """
@@ -321,6 +324,8 @@ def _save_shard(
     for week in [*plan.past_weeks, _monday(context.as_of)]:
         monday = (week - first_day).days
         rows = np.flatnonzero((day >= monday) & (day < monday + 7))
+        if not len(rows):
+            continue
         if week in plan.past_weeks:
             window = _window(evidence, _sunday(week), window_days, first_day)
             theta[:, rows], of_topic[rows] = past_theta(evidence, window, bank, tau, unit[rows], student[rows])

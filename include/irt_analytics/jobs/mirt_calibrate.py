@@ -30,7 +30,7 @@ from irt_analytics.jobs._strata import Strata, describe, on_published_scale, str
 from irt_analytics.params import MIN_ANSWERS_ITEM_ANY, RunParams
 from irt_analytics.progress import track
 from irt_analytics.report.bank import LEVEL, LOW_DISCRIMINATION, MISFIT, OFF_CURVE
-from irt_analytics.runner import Job, JobContext, Shard
+from irt_analytics.runner import Job, JobContext
 
 #: Below this many items the model has as many parameters as the answers have patterns.
 MIN_ITEMS = {"Rasch": 2, "2PL": 3, "3PL": 3}
@@ -363,7 +363,7 @@ def _count_answers(context: JobContext, window_start: date) -> pd.Series[Any]:
 
 
 def _read_attempts(context: JobContext, window_start: date, counts: pd.Series[Any]) -> Attempts:
-    parts = sessions(Shard(1, 1), counts["answers"])
+    parts = sessions(None, counts["answers"])
     halves = {"late_from": late_from(window_start, context.as_of)}
     return read_attempts(context, "calibration/first_attempts", parts, window_start=window_start, **halves)
 

@@ -60,7 +60,7 @@ select
     topic_id,
     case when item_id is not null then correct end as correct,
     completed_at,
-    case when %(sessions)s then started_at end as started_at,
+    case when %(sessions)s and isfinite(started_at) then started_at end as started_at,
     case when response_time_ms >= 0 then response_time_ms end as response_time_ms,
     case when hints >= 0 then hints end as hints,
     case when %(sessions)s then hint_used end as hint_used,

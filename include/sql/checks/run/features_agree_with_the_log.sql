@@ -13,14 +13,7 @@ with written as (
 span as (
     select least(
         written.first_day,
-        coalesce(
-            (
-                select max(as_of) + 1
-                from features_topic_daily
-                where tenant_id = %(tenant_id)s and as_of < %(as_of)s
-            ),
-            %(as_of)s::date - 181
-        )
+        coalesce(last_features_day(%(tenant_id)s, %(as_of)s::date) + 1, %(as_of)s::date - 181)
     ) as first_day
     from written
 ),
