@@ -21,8 +21,8 @@ from irt_analytics.db.partitions import ensure_partitions
 from irt_analytics.db.statements import ARROW_TYPES
 
 BATCH_ROWS = 65_536
-#: Frames that wait to be written while the next ones are made.
-FRAMES_AHEAD = 2
+#: Frames that wait to be written beside the one that is being written, while the next ones are made.
+FRAMES_AHEAD = 1
 CANCEL_SECONDS = 5.0
 
 #: Appends the rows of a frame to a table.

@@ -17,7 +17,7 @@ from irt_analytics import db
 from irt_analytics.runner import JobContext, JobRecord, Shard
 
 #: Answers in memory at a time where learners can be worked through one after another.
-ATTEMPTS_A_SHARD = 500_000
+ATTEMPTS_A_SHARD = 750_000
 #: Answers from which several sessions of the database sort and send them, some of the learners each.
 MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.

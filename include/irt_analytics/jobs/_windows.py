@@ -210,7 +210,9 @@ def read_answers(
 
     def read() -> Iterator[Answers]:
         with track("answers by session", own) as progress:
-            for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, sessions=True):
+            for attempts in read_shards(
+                context, "attempts/window", size, parts, first_day=first_day, sessions=True, topics=False
+            ):
                 yield Answers.of(attempts, bank, context.params.invalid_answers)
                 progress.advance(len(attempts))
 

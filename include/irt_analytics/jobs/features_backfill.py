@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -100,10 +100,15 @@ class Evidence:
     day: NDArray[np.int64]
     correct: NDArray[np.bool_]
 
-    def responses(self, unit: NDArray[np.int64], which: NDArray[np.bool_]) -> Responses:
-        """The chosen answers, those of a unit being those of one "student"."""
+    def responses(self, unit: NDArray[np.int64], which: NDArray[np.bool_] | NDArray[np.int64]) -> Responses:
+        """The chosen answers, those of a unit being those of one "student".
+
+        Args:
+            unit: number of each chosen answer's unit.
+            which: mask or places of the chosen answers.
+        """
         return Responses.from_long(
-            unit[which], pd.Categorical.from_codes(self.item[which], categories=self.item_ids), self.correct[which]
+            unit, pd.Categorical.from_codes(self.item[which], categories=self.item_ids), self.correct[which]
         )
 
     def unit(self, student: NDArray[np.int64], topic: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -170,7 +175,9 @@ def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Co
         track("answers with theta by week and topic, and daily features", own) as progress,
         db.writing(context.connection) as write,
     ):
-        for attempts in read_shards(context, "attempts/window", size, parts, first_day=read_from, sessions=False):
+        for attempts in read_shards(
+            context, "attempts/window", size, parts, first_day=read_from, sessions=False, topics=True
+        ):
             invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
             counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
             progress.advance(len(attempts))
@@ -262,7 +269,7 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     share = TAU_SAMPLE / max(count_answers(context, first_day), 1)
     buckets = max(1, min(BUCKETS, round(BUCKETS * share)))
     sample = [{"first_bucket": 0, "last_bucket": buckets - 1}]
-    attempts = read_attempts(context, "attempts/window", sample, first_day=first_day, sessions=False)
+    attempts = read_attempts(context, "attempts/window", sample, first_day=first_day, sessions=False, topics=True)
     evidence, _ = _find_evidence(context, attempts, *encode(attempts.columns["topic_id"]), bank, first_day)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)
@@ -320,17 +327,29 @@ def _save_shard(
     known = abilities.reindex(student_ids).reset_index(drop=True).dropna().rename_axis("student").reset_index()
     student, day = days["student"].to_numpy(), days["day"].to_numpy()
     unit = evidence.unit(student, days["topic"].to_numpy())
+    week_of = np.full(len(days), -1)
     theta, of_topic = np.full((2, len(days)), np.nan), np.zeros(len(days), dtype=np.bool_)
-    for week in [*plan.past_weeks, _monday(context.as_of)]:
+    of_learners: dict[int, NDArray[np.bool_]] = {}
+    for number, week in enumerate([*plan.past_weeks, _monday(context.as_of)]):
         monday = (week - first_day).days
         rows = np.flatnonzero((day >= monday) & (day < monday + 7))
         if not len(rows):
             continue
-        if week in plan.past_weeks:
-            window = _window(evidence, _sunday(week), window_days, first_day)
-            theta[:, rows], of_topic[rows] = past_theta(evidence, window, bank, tau, unit[rows], student[rows])
+        past = week in plan.past_weeks
+        window = _window(evidence, _sunday(week), window_days, first_day)
+        estimated = topic_theta(evidence, window, bank, tau, wanted=unit[rows]) if past else topics
+        of_units = evidence.unit(estimated["student"].to_numpy(), estimated["topic"].to_numpy())
+        theta[:, rows], of_topic[rows] = _look_up(unit[rows], of_units, estimated)
+        rest = rows[~of_topic[rows]]
+        if past:
+            week_of[rest] = number
+            of_learners[number] = window & np.isin(evidence.student, student[rest])
         else:
-            theta[:, rows], of_topic[rows] = _theta_of(evidence, unit[rows], student[rows], topics, lambda _: known)
+            theta[:, rest], _ = _look_up(student[rest], known["student"].to_numpy(), known)
+    learners = learner_theta(evidence, of_learners, bank)
+    rest, span = np.flatnonzero(week_of >= 0), len(plan.past_weeks) + 1
+    of_weeks = learners["student"].to_numpy() * span + learners["window"].to_numpy()
+    theta[:, rest], _ = _look_up(student[rest] * span + week_of[rest], of_weeks, learners)
     days = days.assign(
         topic_id=topic_ids.take(days.pop("topic").to_numpy()),
         date=np.datetime64(first_day, "s") + days.pop("day").to_numpy().astype("timedelta64[D]"),
@@ -342,54 +361,6 @@ def _save_shard(
     )
     save("features_topic_daily", days, reconstructed=days["date"] < np.datetime64(context.as_of))
     return invalid
-
-
-def past_theta(
-    evidence: Evidence,
-    window: NDArray[np.bool_],
-    bank: Bank,
-    tau: float,
-    unit: NDArray[np.int64],
-    student: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Theta of learner-topics as of a past day: the topic's, or where it has none the learner's.
-
-    Args:
-        evidence: the answers.
-        window: those that the theta of the day rests on.
-        bank: items and latent distribution.
-        tau: between-topic sd of theta.
-        unit: the learner-topics (`Evidence.unit`).
-        student: their learners.
-
-    Returns:
-        theta and se, shape (2, unit), NaN where neither is known; and whether they are the topic's.
-    """
-    topics = topic_theta(evidence, window, bank, tau, wanted=unit)
-    return _theta_of(
-        evidence,
-        unit,
-        student,
-        topics,
-        lambda of: learner_theta(evidence, window & np.isin(evidence.student, of), bank),
-    )
-
-
-def _theta_of(
-    evidence: Evidence,
-    unit: NDArray[np.int64],
-    student: NDArray[np.int64],
-    topics: pd.DataFrame,
-    learners: Callable[[NDArray[np.int64]], pd.DataFrame],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """As `past_theta`, from theta by topic, and by learner for those who lack it."""
-    of_units = evidence.unit(topics["student"].to_numpy(), topics["topic"].to_numpy())
-    values, of_topic = _look_up(unit, of_units, topics)
-    rest = ~of_topic
-    if rest.any():
-        of_learners = learners(student[rest])
-        values[:, rest], _ = _look_up(student[rest], of_learners["student"].to_numpy(), of_learners)
-    return values, of_topic
 
 
 def _look_up(
@@ -426,7 +397,7 @@ def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd
     """
     week = np.searchsorted(mondays, evidence.day, side="right") - 1
     inside = (week >= 0) & (evidence.day - mondays[week] < 7)
-    responses = evidence.responses(evidence.student * len(mondays) + week, inside)
+    responses = evidence.responses((evidence.student * len(mondays) + week)[inside], inside)
     abilities = estimate_abilities(responses, bank.items, method="EAP", prior=bank.prior)
     student, week = np.divmod(abilities["student_id"].to_numpy(dtype=np.int64), len(mondays))
     mu0, sd0 = bank.prior
@@ -464,7 +435,7 @@ def topic_theta(
         tau: between-topic sd of theta.
         wanted: learner-topics (`Evidence.unit`) that get a row where they have an answer; by default all.
     """
-    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic), which)
+    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic)[which], which)
     student, topic = evidence.split(responses.student_ids)
     rows = topic >= 0
     if wanted is not None:
@@ -473,10 +444,17 @@ def topic_theta(
     return theta.assign(student=student, topic=topic).drop(columns="student_id")[rows]
 
 
-def learner_theta(evidence: Evidence, which: NDArray[np.bool_], bank: Bank) -> pd.DataFrame:
-    """Theta of every learner from the chosen answers: student, theta, se, n_responses."""
-    abilities = estimate_abilities(evidence.responses(evidence.student, which), bank.items, prior=bank.prior)
-    return abilities.rename(columns={"student_id": "student"})
+def learner_theta(evidence: Evidence, windows: Mapping[int, NDArray[np.bool_]], bank: Bank) -> pd.DataFrame:
+    """Theta of learners from the chosen answers of each window: student, window, theta, se, n_responses."""
+    span = 1 + max(windows, default=0)
+    rows = [np.flatnonzero(which) for which in windows.values()]
+    which = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])
+    window = np.repeat(np.array(list(windows), dtype=np.int64), [len(each) for each in rows])
+    abilities = estimate_abilities(
+        evidence.responses(evidence.student[which] * span + window, which), bank.items, prior=bank.prior
+    )
+    student, window = np.divmod(abilities["student_id"].to_numpy(dtype=np.int64), span)
+    return abilities.drop(columns="student_id").assign(student=student, window=window)
 
 
 JOB = Job(name="features_backfill", run=run, lock="day")

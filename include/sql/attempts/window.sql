@@ -1,7 +1,7 @@
 -- One row an answer within [first_day, as_of], learner by learner. first: whether it is the learner's first answer to the
 -- item ever, as first_attempts() has it. correct: null where it, or the item, is not known. Negative times and numbers of
--- hints count as not recorded. started_at, hint_used, session_id: only where sessions are asked for; they are a third of what
--- is sorted and sent. Of 1024 hash buckets of learners, those asked for.
+-- hints count as not recorded. topic_id, and started_at, hint_used and session_id: only where topics or sessions are asked for; they are
+-- a third of what is sorted and sent. Of 1024 hash buckets of learners, those asked for.
 with seen_before as (
     select distinct
         earlier.student_id,
@@ -57,7 +57,7 @@ answer as (
 select
     student_id,
     coalesce(item_id, '') as item_id,
-    topic_id,
+    case when %(topics)s then topic_id end as topic_id,
     case when item_id is not null then correct end as correct,
     completed_at,
     case when %(sessions)s and isfinite(started_at) then started_at end as started_at,

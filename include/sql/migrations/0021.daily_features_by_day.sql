@@ -6,7 +6,7 @@ drop index features_topic_daily_by_date;
 drop index features_topic_daily_by_day;
 
 create index features_topic_daily_by_day on features_topic_daily
-using brin (tenant_id, as_of, date) with (autosummarize = on);
+using brin (tenant_id, as_of, date);
 
 -- There is no tree to find the last day in: the last week is looked at first, and nothing before the 26 weeks that a run
 -- fills in at most.
