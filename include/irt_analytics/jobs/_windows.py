@@ -55,8 +55,8 @@ class Answers:
             one.
         first: whether it is the learner's first answer to the item ever.
         item: place of the item in the bank, -1 where it is not there.
-        evidence: whether the answer says something of ability: neither timed out nor rapid, where those do not count
-            as wrong.
+        evidence: whether the answer counts, right or wrong: its correctness is known, and it is neither timed out nor
+            rapid; or it is one of these, to an item that is known, and they count as wrong.
         correct: whether it counts as correct.
         rapid: whether it took under a tenth of the item's median time and did not time out.
         relative_time: log of the response time over the item's median; NaN where unknown or where the answer is
