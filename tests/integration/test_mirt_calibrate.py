@@ -65,7 +65,9 @@ def first_attempts(settings: Settings, first: date, last: date, tenant: str = "d
         last,
     )
     window = {"tenant_id": tenant, "first_day": first, "as_of": last, "first_bucket": 0, "last_bucket": 1023}
-    answers = db.read_arrow(settings, "attempts/window", **window, sessions=True, topics=True).to_pandas()
+    answers = db.read_arrow(
+        settings, "attempts/window", **window, sessions=True, topics=True, look_back=True
+    ).to_pandas()
     marked = answers[answers["first"]].sort_values(["student_id", "item_id"])[list(frame.columns)]
     found = list(frame.itertuples(index=False, name=None))
     assert list(marked.itertuples(index=False, name=None)) == found

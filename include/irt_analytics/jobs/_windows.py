@@ -193,7 +193,7 @@ def session_days(answers: Answers) -> pd.DataFrame:
 
 
 def read_answers(
-    context: JobContext, first_day: date, bank: pd.DataFrame, *, in_order: bool = False
+    context: JobContext, first_day: date, bank: pd.DataFrame, *, in_order: bool = False, look_back: bool = True
 ) -> Iterator[Answers]:
     """Give the answers within [first_day, as_of], some learners at a time: the shard's, or all.
 
@@ -202,6 +202,7 @@ def read_answers(
         first_day: first UTC day of the window.
         bank: items and their median times (`read_bank`).
         in_order: whether learners come in the order of their ids' bytes. Then one session of the database reads them.
+        look_back: whether answers before the window are looked up; without, `Answers.first` is the first within it.
     """
     answers = count_answers(context, first_day)
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
@@ -210,9 +211,8 @@ def read_answers(
 
     def read() -> Iterator[Answers]:
         with track("answers by session", own) as progress:
-            for attempts in read_shards(
-                context, "attempts/window", size, parts, first_day=first_day, sessions=True, topics=False
-            ):
+            columns = {"sessions": True, "topics": False, "look_back": look_back}
+            for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, **columns):
                 yield Answers.of(attempts, bank, context.params.invalid_answers)
                 progress.advance(len(attempts))
 

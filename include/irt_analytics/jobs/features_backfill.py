@@ -176,7 +176,7 @@ def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Co
         db.writing(context.connection) as write,
     ):
         for attempts in read_shards(
-            context, "attempts/window", size, parts, first_day=read_from, sessions=False, topics=True
+            context, "attempts/window", size, parts, first_day=read_from, sessions=False, topics=True, look_back=True
         ):
             invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
             counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
@@ -269,7 +269,9 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     share = TAU_SAMPLE / max(count_answers(context, first_day), 1)
     buckets = max(1, min(BUCKETS, round(BUCKETS * share)))
     sample = [{"first_bucket": 0, "last_bucket": buckets - 1}]
-    attempts = read_attempts(context, "attempts/window", sample, first_day=first_day, sessions=False, topics=True)
+    attempts = read_attempts(
+        context, "attempts/window", sample, first_day=first_day, sessions=False, topics=True, look_back=True
+    )
     evidence, _ = _find_evidence(context, attempts, *encode(attempts.columns["topic_id"]), bank, first_day)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)

@@ -111,7 +111,7 @@ def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.
         db.execute(connection, f"kpis/create_{table}")
     db.execute(connection, "survival/create_resolution")
     learners = 0
-    shards = read_answers(context, first_day, read_bank(context, landmarks[0]), in_order=True)
+    shards = read_answers(context, first_day, read_bank(context, landmarks[0]), in_order=True, look_back=False)
     with db.writing(connection) as write:
         for answers in shards:
             write_sessions(write, answers, learners)

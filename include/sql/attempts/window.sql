@@ -1,15 +1,16 @@
 -- One row an answer within [first_day, as_of], learner by learner. first: whether it is the learner's first answer to the
--- item ever, as first_attempts() has it (a test holds the two together). correct: null where it, or the item, is not
--- known. Negative times and numbers of hints, and starts at infinity, count as not recorded. topic_id, and started_at,
--- hint_used and session_id: only where topics or sessions are asked for; they are a third of what is sent. Of 1024 hash
--- buckets of learners, those asked for.
+-- item ever, as first_attempts() has it (a test holds the two together); without look_back, the first within the window.
+-- correct: null where it, or the item, is not known. Negative times and numbers of hints, and starts at infinity, count
+-- as not recorded. topic_id, and started_at, hint_used and session_id: only where topics or sessions are asked for; they
+-- are a third of what is sent. Of 1024 hash buckets of learners, those asked for.
 with seen_before as (
     select distinct
         earlier.student_id,
         earlier.item_id
     from attempt as earlier
     where
-        earlier.tenant_id = %(tenant_id)s
+        %(look_back)s
+        and earlier.tenant_id = %(tenant_id)s
         and earlier.completed_at < %(first_day)s::date::timestamp at time zone 'UTC'
         and earlier.correct is not null
         and in_buckets(earlier.student_id, %(first_bucket)s::int, %(last_bucket)s::int)
