@@ -108,10 +108,10 @@ def slow_read(context: JobContext) -> None:
 def slow_batches(context: JobContext) -> None:
     """Write, read a batch, say so, and wait for the next one until killed."""
     write(context, first=200)
-    batches = db.read_batches(context.settings, str(SQL / "slow_behind_a_batch"))
-    next(batches)
-    print("written", flush=True)  # noqa: T201
-    next(batches)
+    with db.reading(context.settings, str(SQL / "slow_behind_a_batch")) as (batches,):
+        next(batches)
+        print("written", flush=True)  # noqa: T201
+        next(batches)
 
 
 def slow_parts(context: JobContext) -> None:
@@ -142,15 +142,16 @@ def broken_parts(context: JobContext) -> None:
 
 def _read_parts(context: JobContext, seconds: int, divisors: tuple[int, ...]) -> None:
     parts = [{"part": str(number), "divisor": divisor} for number, divisor in enumerate(divisors)]
-    for _ in db.read_batches(context.settings, str(SQL / "part"), parts=parts, seconds=seconds):
-        pass
+    with db.reading(context.settings, str(SQL / "part"), parts=parts, seconds=seconds) as of_parts:
+        for batches in of_parts:
+            list(batches)
 
 
 def broken_batches(context: JobContext) -> None:
     """Write, read a batch, and divide by zero in the query's next one."""
     write(context, first=200)
-    for _ in db.read_batches(context.settings, str(SQL / "broken_behind_a_batch")):
-        pass
+    with db.reading(context.settings, str(SQL / "broken_behind_a_batch")) as (batches,):
+        list(batches)
 
 
 def replica(context: JobContext) -> None:

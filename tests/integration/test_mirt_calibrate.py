@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from tests.integration import kpi_reference
@@ -55,20 +56,25 @@ def items_of(settings: Settings, as_of: date) -> pd.DataFrame:
     return of_run.set_index("item_id")
 
 
+def named(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
+    """Its columns with their names."""
+    return list(zip(table.column_names, table.columns, strict=True))
+
+
 def first_attempts(settings: Settings, first: date, last: date, tenant: str = "default") -> list[tuple[Any, ...]]:
-    """Learner, item and correctness of the first attempts; the query of all answers has to mark the same ones."""
+    """Learner, item, correctness and topic of the first attempts; what reads all answers has to mark the same ones."""
     frame = query(
         settings,
-        "select student_id, item_id, correct from first_attempts(%s, %s, %s) order by 1, 2",
+        "select student_id, item_id, correct, topic_id from first_attempts(%s, %s, %s) order by 1, 2",
         tenant,
         first,
         last,
     )
     window = {"tenant_id": tenant, "first_day": first, "as_of": last, "first_bucket": 0, "last_bucket": 1023}
-    answers = db.read_arrow(
-        settings, "attempts/window", **window, sessions=True, topics=True, look_back=True
-    ).to_pandas()
-    marked = answers[answers["first"]].sort_values(["student_id", "item_id"])[list(frame.columns)]
+    table = db.read_arrow(settings, "attempts/window", **window, sessions=True, topics=True, look_back=True)
+    columns = {name: column.dictionary_encode() if name.endswith("_id") else column for name, column in named(table)}
+    is_first = Attempts.from_arrow(pa.table(columns)).first_answers()
+    marked = table.to_pandas()[is_first].sort_values(["student_id", "item_id"])[list(frame.columns)]
     found = list(frame.itertuples(index=False, name=None))
     assert list(marked.itertuples(index=False, name=None)) == found
     return found
@@ -93,29 +99,45 @@ def test_only_the_first_answer_ever_counts_and_only_inside_the_window(settings: 
     )
     write_log(settings, [attempt("ann", "edges", at("2026-01-01"), False)], tenant="other")
     assert first_attempts(settings, date(2026, 1, 2), DAY) == [
-        ("ann", "edges", True),
-        ("ann", "twice", False),
-        ("bob", "edges", True),
-        ("eve", "unknown", False),
+        ("ann", "edges", True, "t"),
+        ("ann", "twice", False, "t"),
+        ("bob", "edges", True, "t"),
+        ("eve", "unknown", False, "t"),
     ]
     assert first_attempts(settings, date(2026, 1, 1), date(2026, 1, 1)) == [
-        ("ann", "before", False),
-        ("dan", "edges", True),
+        ("ann", "before", False, "t"),
+        ("dan", "edges", True, "t"),
     ]
-    assert first_attempts(settings, date(2026, 1, 1), DAY, tenant="other") == [("ann", "edges", False)]
+    assert first_attempts(settings, date(2026, 1, 1), DAY, tenant="other") == [("ann", "edges", False, "t")]
 
 
 def test_answers_of_the_same_moment_are_told_apart_the_same_way_every_time(settings: Settings) -> None:
     """Else a rerun could calibrate other answers than the first run."""
+    moment = at("2026-01-05")
     tied = [
-        attempt("ann", "i", at("2026-01-05"), True, attempt_no=2),
-        attempt("ann", "i", at("2026-01-05"), False, attempt_no=1),
-        attempt("bob", "i", at("2026-01-05"), True),
-        attempt("bob", "i", at("2026-01-05"), False),
+        attempt("ann", "i", moment, True, attempt_no=2),
+        attempt("ann", "i", moment, False, attempt_no=1),
+        attempt("ann", "i", moment, False),
+        attempt("bob", "i", moment, True),
+        attempt("bob", "i", moment, False),
+        attempt("cyd", "i", moment, True, topic_id="slow", response_time_ms=9_000),
+        attempt("cyd", "i", moment, True, topic_id="fast", response_time_ms=5_000),
+        attempt("cyd", "i", moment, True, topic_id="a", response_time_ms=-1),
+        attempt("dan", "i", moment, True, topic_id="late", timed_out=True),
+        attempt("dan", "i", moment, True, topic_id="never", timed_out=None),
+        attempt("eve", "i", moment, True, topic_id="é"),
+        attempt("eve", "i", moment, True, topic_id="z"),
+        attempt("eve", "i", moment, True, topic_id=None),
     ]
     write_log(settings, tied)
     write_log(settings, tied[::-1], tenant="reversed")
-    expected = [("ann", "i", False), ("bob", "i", False)]
+    expected = [
+        ("ann", "i", False, "t"),
+        ("bob", "i", False, "t"),
+        ("cyd", "i", True, "fast"),
+        ("dan", "i", True, "never"),
+        ("eve", "i", True, "z"),
+    ]
     assert first_attempts(settings, date(2026, 1, 1), DAY) == expected
     assert first_attempts(settings, date(2026, 1, 1), DAY, tenant="reversed") == expected
 

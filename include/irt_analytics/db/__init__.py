@@ -4,7 +4,7 @@ from irt_analytics.db.bulk import Writer, copy_batches, copy_frame, replace, wri
 from irt_analytics.db.connection import TEMPORARY, connect, describe
 from irt_analytics.db.migrations import migrate
 from irt_analytics.db.partitions import ensure_partitions
-from irt_analytics.db.statements import SQL_ROOT, execute, read_arrow, read_batches, read_frame, sql
+from irt_analytics.db.statements import SQL_ROOT, execute, read_arrow, read_frame, reading, sql
 from irt_analytics.db.statistics import analyze_written
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "execute",
     "migrate",
     "read_arrow",
-    "read_batches",
     "read_frame",
+    "reading",
     "replace",
     "sql",
     "writing",

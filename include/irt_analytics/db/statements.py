@@ -1,6 +1,7 @@
 """Statements by file name, and reading their results."""
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,11 @@ from irt_analytics.errors import TemporaryError
 from irt_analytics.settings import Settings
 
 SQL_ROOT = Path(__file__).parents[2] / "sql"
+
+#: Batches of a query's part that are read before they are asked for.
+BATCHES_AHEAD = 4
+
+_Batch = Future[pa.RecordBatch | None]
 
 _PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\)s|%)")
 
@@ -104,20 +110,28 @@ def read_arrow(settings: Settings, name: str, /, **params: Any) -> pa.Table:
         return query.result(query.begin(query.cursor.fetch_arrow_table))
 
 
-def read_batches(
-    settings: Settings, name: str, /, *, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Run a query as `read_arrow` does and give its rows in batches of some 16 MB, in their order, as they arrive.
+@contextmanager
+def reading(
+    settings: Settings,
+    name: str,
+    /,
+    *,
+    parts: Sequence[Mapping[str, Any]] = ({},),
+    each: Callable[[pa.RecordBatch], pa.RecordBatch] = lambda batch: batch,
+    **params: Any,
+) -> Iterator[list[Iterator[pa.RecordBatch]]]:
+    """Run a query as `read_arrow` does; gives the rows of every part of it in batches of some 16 MB, in their order.
 
-    Each comes with its part's place in `parts`. There is a batch of every part, if an empty one, also where there is no
-    row. For results that need not fit into memory. The query runs, and holds its snapshot, until the last batch is
-    taken.
+    The query begins at once, and batches are read ahead of those that are taken, `BATCHES_AHEAD` at most. There is a
+    batch of every part, if an empty one, also where there is no row. For results that need not fit into memory. The
+    query holds its snapshot until the block ends.
 
     Args:
         settings: the database's.
         name: of the query.
         parts: parameters of the query by part. All parts see the same snapshot and run at once, each on a connection
-            of its own and as one process of the database; in order are the rows of a part.
+            of its own and as one process of the database.
+        each: makes of every batch what is given, in the part's own thread.
         params: parameters that all parts have in common.
 
     Raises:
@@ -127,18 +141,38 @@ def read_batches(
         queries = [stack.enter_context(_connected(settings)) for _ in parts]
         if len(parts) > 1:
             _share_snapshot(queries)
-        pending = {
-            query.begin(query.first_batch, _with_literals(sql(name), {**params, **part})): place
-            for place, (query, part) in enumerate(zip(queries, parts, strict=True))
-        }
-        while pending:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                place = pending.pop(future)
-                query = queries[place]
-                batch = query.result(future)
-                if batch is not None:
-                    pending[query.begin(query.next_batch)] = place  # it comes while this one is worked on
-                    yield place, batch
+        pending: list[deque[_Batch]] = []
+        for query, part in zip(queries, parts, strict=True):
+            statement = _with_literals(sql(name), {**params, **part})
+            pending.append(deque([query.begin(query.first_batch, each, statement)]))
+            stack.callback(_cancel, pending[-1])  # before the connection ends, and with it what its thread is at
+            pending[-1].extend(query.begin(query.next_batch, each) for _ in range(BATCHES_AHEAD - 1))
+        yield [_batches(query, own, pending, each) for query, own in zip(queries, pending, strict=True)]
+
+
+def _batches(
+    query: "_Query",
+    own: deque[_Batch],
+    of_all: list[deque[_Batch]],
+    each: Callable[[pa.RecordBatch], pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    while True:
+        while not own[0].done():
+            futures = [future for pending in of_all for future in pending]
+            wait([future for future in futures if not future.done()], return_when=FIRST_COMPLETED)
+            for future in futures:
+                if future.done() and future.exception() is not None:
+                    query.result(future)  # another part's failure is heard now, not when this one's rows are there
+        batch = query.result(own.popleft())
+        if batch is None:
+            return
+        own.append(query.begin(query.next_batch, each))
+        yield batch
+
+
+def _cancel(pending: deque[_Batch]) -> None:
+    for future in pending:
+        future.cancel()
 
 
 class _Query:
@@ -175,18 +209,19 @@ class _Query:
                 self.cursor.adbc_cancel()
             wait([after_it], timeout=1.0)  # a query that the server had not yet got was not cancelled
 
-    def first_batch(self, statement: str) -> pa.RecordBatch:
-        """Run a query and return its first batch, an empty one where it has no row."""
+    def first_batch(self, each: Callable[[pa.RecordBatch], pa.RecordBatch], statement: str) -> pa.RecordBatch:
+        """Run a query and return what `each` makes of its first batch, an empty one where it has no row."""
         self.cursor.execute(statement)
         # The cursor's public reader raises a bare OSError; this one the driver's errors, which have an SQLSTATE.
         reader = self.cursor._results.reader
         self._batches = iter(reader)
-        batch = self.next_batch()
-        return pa.RecordBatch.from_pylist([], schema=reader.schema) if batch is None else batch
+        batch = self.next_batch(each)
+        return each(pa.RecordBatch.from_pylist([], schema=reader.schema)) if batch is None else batch
 
-    def next_batch(self) -> pa.RecordBatch | None:
-        """The next batch of the query, None after the last."""
-        return next(self._batches, None)
+    def next_batch(self, each: Callable[[pa.RecordBatch], pa.RecordBatch]) -> pa.RecordBatch | None:
+        """The same of its next batch, None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else each(batch)
 
 
 def _share_snapshot(queries: Sequence[_Query]) -> None:

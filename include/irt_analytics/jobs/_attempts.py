@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import pairwise
+from itertools import chain, pairwise, zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ ATTEMPTS_A_SHARD = 750_000
 MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
+#: Above every number of an answer.
+NOT_RECORDED = np.int64(2**31)
 #: Microseconds of a day.
 DAY_US = 86_400_000_000
 
@@ -93,23 +96,49 @@ class Attempts:
     def __len__(self) -> int:
         return len(self.student)
 
-    def where(self, which: NDArray[np.bool_]) -> Attempts:
-        """The chosen rows, with the ids of all."""
-        mask = pa.array(which)
-        return replace(
-            self,
-            **{
-                name: getattr(self, name)[which]
-                for name in ("student", "item", "known", "correct", "time_ms", "timed_out")
-            },
-            columns={name: column.filter(mask) for name, column in self.columns.items()},
-        )
+    def take(self, rows: NDArray[np.int64]) -> Attempts:
+        """The chosen rows, with the ids of all and without further columns."""
+        names = ("student", "item", "known", "correct", "time_ms", "timed_out")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names}, columns={})
 
     def days_from(self, first_day: date) -> NDArray[np.int64]:
         """UTC day of each answer, counted from `first_day`; needs the column completed_at."""
         microseconds = self.columns["completed_at"].cast(pa.int64()).to_numpy()
         days: NDArray[np.int64] = microseconds // DAY_US - (first_day - date(1970, 1, 1)).days
         return days
+
+    def first_answers(self) -> NDArray[np.bool_]:
+        """Which answers are their learner's first to the item ever, as the database's first_attempts() has it.
+
+        An answer whose correctness is not known is none. Those that tie in time are ordered by the other columns, so
+        that the same log gives the same rows. Needs the columns of attempts/window, and all answers of a learner there.
+        """
+        rows = np.flatnonzero(self.known & ~self.columns["seen_before"].to_numpy())
+        pair = self.student[rows] * np.int64(len(self.item_ids)) + self.item[rows]
+        order = pair.argsort()
+        rows, pair = rows[order], pair[order]
+        completed = self.columns["completed_at"].cast(pa.int64()).to_numpy()[rows]
+        start = starts(pair)
+        if len(start):
+            earliest = np.minimum.reduceat(completed, start)
+            least = completed == np.repeat(earliest, np.diff(np.append(start, len(rows))))
+            rows, pair = rows[least], pair[least]
+        if len(rows) > len(start):
+            attempt_no = self.columns["attempt_no"].cast(pa.int64()).fill_null(NOT_RECORDED).to_numpy()[rows]
+            topic, time_ms = encode(self.columns["topic_id"])[0][rows], self.time_ms[rows]
+            keys = (
+                np.where(topic < 0, NOT_RECORDED, topic),
+                self.timed_out[rows],
+                np.where(time_ms < 0, NOT_RECORDED, time_ms),
+                self.correct[rows],
+                attempt_no,
+                pair,
+            )
+            order = np.lexsort(keys)
+            rows = rows[order][starts(pair[order])]
+        first = np.zeros(len(self), dtype=np.bool_)
+        first[rows] = True
+        return first
 
     def median_times(self) -> NDArray[np.float64]:
         """Median response time of every item in milliseconds over answers in time; NaN where none is recorded."""
@@ -157,6 +186,15 @@ def starts(key: NDArray[Any]) -> NDArray[np.int64]:
     return np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
 
 
+def argsort_within(group: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
+    """Order of the values within their groups, numbers under 2^31 each; equal ones come in any order."""
+    order = values.argsort()
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[order] = np.arange(len(values))
+    by_group: NDArray[np.int64] = ((group.astype(np.int64) << 32) | rank).argsort()
+    return by_group
+
+
 def encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
     """Position of every text, dictionary-encoded, among the sorted, unique ones there are; -1 where there is none."""
     encoded = column.unify_dictionaries().combine_chunks()
@@ -174,32 +212,63 @@ def encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
 def read_attempts(
     context: JobContext, query: str, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
 ) -> Attempts:
-    """Read all answers of a query, several parts of it at once where they are given (`db.read_batches`)."""
-    batches = [_with_numbers(batch) for _, batch in _stream(context, query, params, parts)]
-    return Attempts.from_arrow(pa.Table.from_batches(batches))
+    """Read all answers of a query, several parts of it at once where they are given (`db.reading`)."""
+    with _reading(context, query, params, parts) as batches:
+        in_turn = chain.from_iterable(zip_longest(*batches))
+        return Attempts.from_arrow(pa.Table.from_batches([batch for batch in in_turn if batch is not None]))
 
 
-def read_shards(
+@contextmanager
+def reading_shards(
     context: JobContext, query: str, size: int, parts: Sequence[Mapping[str, Any]], **params: Any
-) -> Iterator[Attempts]:
-    """Read the answers of a query's parts in one pass, some `size` rows of whole learners at a time.
+) -> Iterator[Iterator[Attempts]]:
+    """Read the answers of a query's parts in one pass; gives some `size` rows of whole learners at a time.
 
-    The rows of a part must come learner by learner. There is a shard, if an empty one, also where it has no row.
+    The query begins at once. The rows of a part must come learner by learner in the order of the ids' bytes; so do the
+    shards. There is a shard, if an empty one, also where there is no row.
     """
+    with _reading(context, query, params, parts) as batches:
+        yield _whole_learners(batches, size)
+
+
+def _whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Iterator[Attempts]:
+    going_on = {
+        part: (batch.slice(start, size) for batch in batches for start in range(0, max(batch.num_rows, 1), size))
+        for part, batches in enumerate(parts)
+    }
     pending: list[list[pa.RecordBatch]] = [[] for _ in parts]
-    for part, batch in _stream(context, query, params, parts):
-        for start in range(0, max(batch.num_rows, 1), size):
-            pending[part].append(_with_numbers(batch.slice(start, size)))
-            if sum(rows.num_rows for rows in pending[part]) < size:
-                continue
-            table = pa.Table.from_batches(pending[part]).unify_dictionaries()
-            student = table["student_id"].combine_chunks().indices.to_numpy()
-            whole = int(np.flatnonzero(student != student[-1]).max(initial=-1)) + 1
-            if whole:
-                yield Attempts.from_arrow(table.slice(0, whole))
-            pending[part] = [_with_numbers(rows) for rows in _with_texts(table.slice(whole)).to_batches()]
-    for rest in pending:
-        yield Attempts.from_arrow(pa.Table.from_batches(rest))
+    last_ids = [""] * len(parts)
+    while going_on:
+        behind = min(going_on, key=lambda part: last_ids[part])
+        rows = next(going_on[behind], None)
+        if rows is None:
+            del going_on[behind]
+            continue
+        pending[behind].append(rows)
+        if rows.num_rows:
+            last_ids[behind] = rows["student_id"][-1].as_py()
+        if sum(rows.num_rows for part in pending for rows in part) < size:
+            continue
+        # Of the part that is furthest behind, its last learner may go on; the others are ahead of that learner.
+        next_id = min(last_ids[part] for part in going_on)
+        tables = [pa.Table.from_batches(part).unify_dictionaries() for part in pending if part]
+        whole = [_rows_before(table, next_id) for table in tables]
+        if any(whole):
+            yield _attempts(table.slice(0, n) for table, n in zip(tables, whole, strict=True))
+            rest = iter(_with_texts(table.slice(n)) for table, n in zip(tables, whole, strict=True))
+            pending = [[_with_numbers(rows) for rows in next(rest).to_batches()] if part else [] for part in pending]
+    yield _attempts(pa.Table.from_batches(part) for part in pending if part)
+
+
+def _rows_before(table: pa.Table, student_id: str) -> int:
+    """Number of rows, in the order of student_id, of learners before one."""
+    learner = table["student_id"].combine_chunks()
+    before = np.array([each < student_id for each in learner.dictionary.to_pylist()], dtype=np.bool_)
+    return int(before[learner.indices.to_numpy()].sum())
+
+
+def _attempts(tables: Iterable[pa.Table]) -> Attempts:
+    return Attempts.from_arrow(pa.concat_tables(tables).unify_dictionaries().combine_chunks())
 
 
 def count_answers(context: JobContext, first_day: date) -> int:
@@ -220,11 +289,11 @@ def sessions(shard: Shard | None, answers: int) -> list[dict[str, int]]:
     return [{"first_bucket": start, "last_bucket": stop - 1} for start, stop in pairwise(edges)]
 
 
-def _stream(
+def _reading(
     context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+) -> AbstractContextManager[list[Iterator[pa.RecordBatch]]]:
     common = {"tenant_id": context.tenant, "as_of": context.as_of, **params}
-    return db.read_batches(context.settings, query, parts=parts, **common)
+    return db.reading(context.settings, query, parts=parts, each=_with_numbers, **common)
 
 
 def _with_numbers(batch: pa.RecordBatch) -> pa.RecordBatch:

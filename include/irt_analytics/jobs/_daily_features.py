@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from irt_analytics.jobs._attempts import Attempts
 
     Integers = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
 
 #: Days before a day that its share correct is compared with.
 COMPARED_DAYS = 28
 
 
-def daily_features(attempts: Attempts, topic: Integers, day: Integers, first_day: int) -> pd.DataFrame:
+def daily_features(attempts: Attempts, first: Booleans, topic: Integers, day: Integers, first_day: int) -> pd.DataFrame:
     """Count the answers of every learner, topic and day, and compare their share correct with that of the days before.
 
     Args:
-        attempts: the answers of whole learners from `COMPARED_DAYS` before `first_day` on, with the columns first and
-            hints.
+        attempts: the answers of whole learners from `COMPARED_DAYS` before `first_day` on, with the column hints.
+        first: whether each is the learner's first answer to the item ever.
         topic: number of each answer's topic; an answer at -1 belongs to no row.
         day: day of each answer, counted from any day.
         first_day: first day that gets rows, counted likewise.
@@ -41,12 +42,14 @@ def daily_features(attempts: Attempts, topic: Integers, day: Integers, first_day
     earliest = int(day.min(initial=0))
     days, topics = int(day.max(initial=0)) - earliest + 1, int(topic.max(initial=0)) + 1
     key = (student * topics + topic) * days + (day - earliest)
-    # Times not recorded are -1 and come first.
-    order = np.lexsort((attempts.time_ms[rows], key))
+    order = key.argsort()
     key, rows = key[order], rows[order]
     start = starts(key)
     ends = np.append(start[1:], len(key))
-    time = attempts.time_ms[rows].astype(np.int64)
+    # Sorted as one number, the row they belong to before the time; times not recorded are -1 and come first.
+    time = np.repeat(np.arange(len(start), dtype=np.int64) << 32, ends - start) | (attempts.time_ms[rows] + np.int64(1))
+    time.sort()
+    time = (time & np.int64(2**32 - 1)) - 1
     hints = attempts.columns["hints"].fill_null(-1).to_numpy()[rows].astype(np.int64)
 
     def total(values: NDArray[np.generic]) -> Integers:
@@ -76,7 +79,7 @@ def daily_features(attempts: Attempts, topic: Integers, day: Integers, first_day
                 "day": unit_day % days + earliest,
                 "attempts": answers,
                 "correct": correct,
-                "first_attempts": total(attempts.columns["first"].to_numpy()[rows]),
+                "first_attempts": total(first[rows]),
                 "avg_time_ms": total(np.maximum(time, 0)) / timed,
                 "rt_median_ms": np.where(timed > 0, (middle[0] + middle[1]) / 2.0, np.nan),
                 "hints": pd.arrays.IntegerArray(total(np.maximum(hints, 0)), hinted == 0),

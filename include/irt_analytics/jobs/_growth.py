@@ -66,7 +66,8 @@ def fortnight_growth(answers: dict[str, npt.NDArray[Any]], bank: pd.DataFrame, l
         `last_days`), n (answers in both), raw (the difference, units of theta) and se; NaN where a fortnight has fewer
         than `ANSWERS_A_FORTNIGHT`, or where se would be `USELESS_ERROR` or more, which `useless` says.
     """
-    in_order = np.lexsort((answers["item"], answers["learner"], answers["day"]))
+    span = [int(answers[name].max(initial=0)) + 1 for name in ("learner", "item")]
+    in_order = ((answers["day"] * span[0] + answers["learner"]) * span[1] + answers["item"]).argsort()
     item, day, correct = (answers[name][in_order] for name in ("item", "day", "correct"))
     learners, learner = np.unique(answers["learner"][in_order], return_inverse=True)
     ends = np.unique(np.concatenate([last_days, last_days - FORTNIGHT_DAYS]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from irt_analytics.jobs._attempts import DAY_US, starts
+from irt_analytics.jobs._attempts import DAY_US, argsort_within, starts
 from irt_analytics.jobs._growth import Z95
 from irt_analytics.jobs._windows import NEVER
 
@@ -79,7 +79,7 @@ def activity(parts: pd.DataFrame, students: int, last_days: Integers) -> Columns
         gap_ms = np.maximum(0, _milliseconds(following - ended))
         timed = (began < NEVER) | (answers > 1)
         duration_ms = _milliseconds(ended - opened)[timed]
-        by_duration = np.lexsort((duration_ms, who[timed]))
+        by_duration = argsort_within(who[timed], duration_ms)
         with np.errstate(invalid="ignore", divide="ignore"):
             n = total(np.ones(len(who)))
             mean_gap_ms = total(gap_ms) / n
@@ -142,7 +142,7 @@ def efficiency(answers: Answers, last_days: Integers) -> Columns:
     """
     students = len(answers.attempts.student_ids)
     rows = np.flatnonzero(answers.first & answers.evidence & answers.correct & ~np.isnan(answers.relative_time))
-    rows = rows[np.lexsort((answers.relative_time[rows], answers.attempts.student[rows]))]
+    rows = rows[argsort_within(answers.attempts.student[rows], answers.relative_time[rows])]
     time, who, day = answers.relative_time[rows], answers.attempts.student[rows].astype(np.int64), answers.day[rows]
     ends = np.unique(np.concatenate([last_days, last_days - LONG_WINDOW_DAYS]))
     of_window = {end: _order_statistics(time[rows], who[rows], students) for end, rows in _windows(day, ends)}
@@ -181,7 +181,7 @@ def resolution(answers: Answers, last_days: Integers) -> Columns:
     # Most items were answered once, or never wrong: they are put aside first.
     rows = np.flatnonzero(answers.evidence & np.isin(pair, pair[answers.evidence & ~answers.first]))
     rows = rows[np.isin(pair[rows], pair[rows][~answers.correct[rows]])]
-    rows = rows[np.lexsort((answers.session[rows], pair[rows]))]
+    rows = rows[(pair[rows] * (answers.session.max(initial=0) + 1) + answers.session[rows]).argsort()]
     pair, who = pair[rows], answers.attempts.student[rows].astype(np.int64)
     right, session, day = answers.correct[rows], answers.session[rows], answers.day[rows]
     weeks = []
@@ -216,7 +216,7 @@ def median_relative_time(answers: Answers) -> tuple[Integers, Floats]:
     """Number of every learner's timed first attempts that count, and the median of their relative times (else NaN)."""
     rows = np.flatnonzero(answers.first & ~np.isnan(answers.relative_time))
     who = answers.attempts.student[rows].astype(np.int64)
-    order = np.lexsort((answers.relative_time[rows], who))
+    order = argsort_within(who, answers.relative_time[rows])
     n, median, _ = _order_statistics(answers.relative_time[rows][order], who[order], len(answers.attempts.student_ids))
     return n, median
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from irt_analytics.jobs._attempts import (
     Attempts,
     count_answers,
     encode,
-    read_shards,
+    reading_shards,
     sessions,
     starts,
 )
@@ -111,7 +112,7 @@ class Answers:
             hints=np.where(hints >= 0, hints, hint_used).astype(np.int64),
             session=number_sessions(attempts.student, attempts.item, completed, began, name),
             derived=name < 0,
-            first=attempts.columns["first"].to_numpy(),
+            first=attempts.first_answers(),
             item=place[attempts.item],
             # where they count as wrong, no correctness is needed
             evidence=valid & (attempts.known | ((attempts.timed_out | rapid) & named)),
@@ -142,14 +143,16 @@ def number_sessions(
     divided = np.append(True, (student[rows][1:] != student[rows][:-1]) | (begin[1:] - completed[rows][:-1] > PAUSE_US))
     label[rows] = np.cumsum(divided[: len(rows)])
 
-    order = np.lexsort((completed, label, recorded, student))
-    keys = (student[order], recorded[order], label[order])
-    new = np.append(True, np.logical_or.reduce([key[1:] != key[:-1] for key in keys]))[: len(order)]
-    opened = order[new]
-    by_opening = np.lexsort((label[opened], recorded[opened], completed[opened], student[opened]))
-    owner = student[opened][by_opening]
-    number = np.empty(len(opened), dtype=np.int64)
-    number[by_opening] = np.arange(len(opened)) - np.searchsorted(owner, owner) + 1
+    key = (student * np.int64(2) + recorded) * (label.max(initial=0) + 1) + label
+    order = key.argsort()
+    new = np.append(True, np.diff(key[order]) != 0)[: len(order)]
+    start = np.flatnonzero(new)
+    some = order[start]
+    opened = np.minimum.reduceat(completed[order], start) if len(start) else completed
+    by_opening = np.lexsort((label[some], recorded[some], opened, student[some]))
+    owner = student[some][by_opening]
+    number = np.empty(len(some), dtype=np.int64)
+    number[by_opening] = np.arange(len(some)) - np.searchsorted(owner, owner) + 1
     session = np.empty(len(order), dtype=np.int64)
     session[order] = number[np.cumsum(new) - 1]
     return session
@@ -167,7 +170,7 @@ def session_days(answers: Answers) -> pd.DataFrame:
     earliest = day.min(initial=NEVER)
     days, most = int(np.ptp(day)) + 1 if len(day) else 1, int(session.max(initial=0)) + 1
     key = (student * most + session) * days + (day - earliest)
-    order = key.argsort(kind="stable")
+    order = key.argsort()
     key = key[order]
     start = starts(key)
     hinted = answers.hints[order] >= 0
@@ -192,31 +195,35 @@ def session_days(answers: Answers) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def read_answers(
-    context: JobContext, first_day: date, bank: pd.DataFrame, *, in_order: bool = False, look_back: bool = True
-) -> Iterator[Answers]:
-    """Give the answers within [first_day, as_of], some learners at a time: the shard's, or all.
+@contextmanager
+def reading_answers(
+    context: JobContext, first_day: date, bank: pd.DataFrame, *, look_back: bool = True
+) -> Iterator[Iterator[Answers]]:
+    """Read the answers within [first_day, as_of]; gives some learners at a time, the shard's or all.
+
+    Learners come in the order of their ids' bytes. The context's connection is used on entry only.
 
     Args:
-        context: the job's. Its connection is not used after the call.
+        context: the job's.
         first_day: first UTC day of the window.
         bank: items and their median times (`read_bank`).
-        in_order: whether learners come in the order of their ids' bytes. Then one session of the database reads them.
         look_back: whether answers before the window are looked up; without, `Answers.first` is the first within it.
     """
     answers = count_answers(context, first_day)
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
     own = answers // (context.shard.of if context.shard else 1)
-    parts = sessions(context.shard, 0 if in_order else own)
+    params = {"first_day": first_day, "sessions": True, "topics": False, "look_back": look_back}
+    with (
+        reading_shards(context, "attempts/window", size, sessions(context.shard, own), **params) as shards,
+        track("answers by session", own) as progress,
+    ):
 
-    def read() -> Iterator[Answers]:
-        with track("answers by session", own) as progress:
-            columns = {"sessions": True, "topics": False, "look_back": look_back}
-            for attempts in read_shards(context, "attempts/window", size, parts, first_day=first_day, **columns):
+        def of_shards() -> Iterator[Answers]:
+            for attempts in shards:
                 yield Answers.of(attempts, bank, context.params.invalid_answers)
                 progress.advance(len(attempts))
 
-    return read()
+        yield of_shards()
 
 
 def read_bank(context: JobContext, day: date | None = None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from irt_analytics.jobs import _segments as segments
 from irt_analytics.jobs._kpis import median_relative_time
 from irt_analytics.jobs._results import no_rows, parameters, replace_day, run_id
 from irt_analytics.jobs._segments import Candidate, Scaling
-from irt_analytics.jobs._windows import read_answers, read_bank, set_planner, write_sessions
+from irt_analytics.jobs._windows import read_bank, reading_answers, set_planner, write_sessions
 from irt_analytics.runner import Job, JobContext
 
 #: Answers and sessions within the window that say enough of a learner's habits.
@@ -91,8 +91,7 @@ def _prepare(context: JobContext, first_day: date) -> None:
     for statement in ("kpis/create_learner", "kpis/create_session_day", "segments/create_speed"):
         db.execute(connection, statement)
     learners = 0
-    shards = read_answers(context, first_day, read_bank(context), in_order=True)
-    with db.writing(connection) as write:
+    with reading_answers(context, first_day, read_bank(context)) as shards, db.writing(connection) as write:
         for answers in shards:
             write_sessions(write, answers, learners)
             n, median = median_relative_time(answers)

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from irt_analytics import db
 from irt_analytics.errors import Skip
+from irt_analytics.jobs._attempts import starts
 from irt_analytics.jobs._growth import (
     ANSWERS_A_FORTNIGHT,
     estimate_cohort,
@@ -26,11 +27,12 @@ from irt_analytics.jobs._growth import (
 from irt_analytics.jobs._kpis import activity, efficiency, resolution
 from irt_analytics.jobs._parts import Kept, basis, columns_of, forget, keep, rows_of, take
 from irt_analytics.jobs._windows import (
+    NEVER,
     Answers,
     create,
     days_since_1970,
-    read_answers,
     read_bank,
+    reading_answers,
     session_days,
     set_planner,
     to_dates,
@@ -105,14 +107,11 @@ def _compute(
     last_days = days_since_1970(weeks["last_day"].tolist())
     counts: Counter[str] = Counter()
     growth: list[pd.DataFrame] = []
-    user_ids: list[pd.Index[Any]] = []
     item_days: list[pd.DataFrame] = []
-    shards = read_answers(context, first_day, bank)
-    with db.writing(connection) as write:
+    with reading_answers(context, first_day, bank) as shards, db.writing(connection) as write:
         for answers in shards:
             after = counts["learners"]
             counts.update(_numbers(answers))
-            user_ids.append(answers.attempts.student_ids)
             numbers = np.arange(after + 1, counts["learners"] + 1, dtype=np.int32)
             write("kpi_learner", pd.DataFrame({"learner": numbers, "user_id": answers.attempts.student_ids}))
             write("kpi_learner_week", _learner_weeks(answers, weeks, last_days, numbers))
@@ -134,10 +133,7 @@ def _compute(
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
     if not growth:
         return counts, pd.DataFrame(columns=["learner", "week", "n", "raw", "se", "useless"])
-    place = np.empty(counts["learners"] + 1, dtype=np.int64)
-    place[1 + user_ids[0].append(user_ids[1:]).argsort()] = np.arange(counts["learners"])
-    found = pd.concat(growth, ignore_index=True)
-    return counts, found.iloc[np.argsort(place[found["learner"].to_numpy()], kind="stable")]
+    return counts, pd.concat(growth, ignore_index=True)
 
 
 def _numbers(answers: Answers) -> dict[str, int]:
@@ -182,15 +178,29 @@ def _learner_weeks(
 
 def _item_days(answers: Answers) -> pd.DataFrame:
     """Numbers of the first answers that are evidence, and of right ones, by item and day: item_id, day, n, x."""
-    which = answers.first & answers.evidence
-    item_id = pd.Categorical.from_codes(answers.attempts.item[which], categories=answers.attempts.item_ids)
-    return _total(pd.DataFrame({"item_id": item_id, "day": answers.day[which], "n": 1, "x": answers.correct[which]}))
+    rows = np.flatnonzero(answers.first & answers.evidence)
+    earliest = answers.day.min(initial=NEVER)
+    days = int(np.ptp(answers.day)) + 1 if len(rows) else 1
+    key = answers.attempts.item[rows] * np.int64(days) + (answers.day[rows] - earliest)
+    order = key.argsort()
+    start = starts(key[order])
+    item, day = np.divmod(key[order][start], days)
+    right = np.append(0, np.cumsum(answers.correct[rows[order]]))
+    ends = np.append(start[1:], len(rows))
+    return pd.DataFrame(
+        {
+            "item_id": answers.attempts.item_ids.take(item),
+            "day": day + earliest,
+            "n": ends - start,
+            "x": right[ends] - right[start],
+        }
+    )
 
 
 def _total(item_days: pd.DataFrame) -> pd.DataFrame:
     """Numbers by item and day."""
-    total: pd.DataFrame = item_days.groupby(["item_id", "day"], observed=True)[["n", "x"]].sum().reset_index()
-    return total.astype({"item_id": "str"})
+    total: pd.DataFrame = item_days.groupby(["item_id", "day"], sort=False)[["n", "x"]].sum().reset_index()
+    return total
 
 
 def _off_bank(answers: Answers, numbers: NDArray[np.int32]) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from irt_analytics.jobs._attempts import (
     count_answers,
     encode,
     read_attempts,
-    read_shards,
+    reading_shards,
     sessions,
 )
 from irt_analytics.jobs._daily_features import COMPARED_DAYS, daily_features
@@ -111,6 +111,13 @@ class Evidence:
             unit, pd.Categorical.from_codes(self.item[which], categories=self.item_ids), self.correct[which]
         )
 
+    def of(self, students: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which answers are those learners'."""
+        theirs = np.zeros(len(self.student_ids), dtype=np.bool_)
+        theirs[students] = True
+        of_students: NDArray[np.bool_] = theirs[self.student]
+        return of_students
+
     def unit(self, student: NDArray[np.int64], topic: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of learner-topics; `split` takes them apart."""
         return student * (len(self.topic_ids) + 1) + topic + 1
@@ -164,23 +171,23 @@ def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Co
     """Write all tables, of all learners or of the shard's; return numbers of answers and of invalid ones."""
     read_from = min(first_day, plan.first_date - timedelta(days=COMPARED_DAYS))
     answers = count_answers(context, read_from)
-    tau = _estimate_tau(context, bank)
-    abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
-    abilities = abilities.to_pandas().set_index("user_id")
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
     own = answers // (context.shard.of if context.shard else 1)
-    parts = sessions(context.shard, own)
+    params = {"first_day": read_from, "sessions": False, "topics": True, "look_back": True}
     counts: Counter[str] = Counter()
-    with (
-        track("answers with theta by week and topic, and daily features", own) as progress,
-        db.writing(context.connection) as write,
-    ):
-        for attempts in read_shards(
-            context, "attempts/window", size, parts, first_day=read_from, sessions=False, topics=True, look_back=True
+    with reading_shards(context, "attempts/window", size, sessions(context.shard, own), **params) as shards:
+        # The database sorts meanwhile.
+        tau = _estimate_tau(context, bank)
+        abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
+        abilities = abilities.to_pandas().set_index("user_id")
+        with (
+            track("answers with theta by week and topic, and daily features", own) as progress,
+            db.writing(context.connection) as write,
         ):
-            invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
-            counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
-            progress.advance(len(attempts))
+            for attempts in shards:
+                invalid = _save_shard(context, write, attempts, bank, plan, first_day, tau, abilities)
+                counts.update(attempts=len(attempts), timed_out=invalid.timed_out, rapid=invalid.rapid)
+                progress.advance(len(attempts))
     return counts
 
 
@@ -233,15 +240,16 @@ def _load_bank(context: JobContext) -> Bank:
 def _find_evidence(
     context: JobContext,
     attempts: Attempts,
+    first: NDArray[np.bool_],
     topic: NDArray[np.int32],
     topic_ids: pd.Index[Any],
     bank: Bank,
     first_day: date,
 ) -> tuple[Evidence, InvalidAnswers]:
     items = bank.items.set_index("item_id").reindex(attempts.item_ids)
-    first = attempts.columns["first"].to_numpy() & items["a"].notna().to_numpy()[attempts.item]
-    first &= attempts.days_from(first_day) >= 0
-    attempts = attempts.where(first)
+    day = attempts.days_from(first_day)
+    rows = np.flatnonzero(first & items["a"].notna().to_numpy()[attempts.item] & (day >= 0))
+    attempts = attempts.take(rows)
     median_times = items["median_time_ms"].to_numpy(dtype=np.float64)
     valid, correct, invalid = attempts.judge(median_times, context.params.invalid_answers)
     evidence = Evidence(
@@ -250,8 +258,8 @@ def _find_evidence(
         topic_ids=topic_ids,
         student=attempts.student[valid].astype(np.int64),
         item=attempts.item[valid],
-        topic=topic[first][valid].astype(np.int64),
-        day=attempts.days_from(first_day)[valid],
+        topic=topic[rows[valid]].astype(np.int64),
+        day=day[rows[valid]],
         correct=correct[valid],
     )
     return evidence, invalid
@@ -272,7 +280,8 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     attempts = read_attempts(
         context, "attempts/window", sample, first_day=first_day, sessions=False, topics=True, look_back=True
     )
-    evidence, _ = _find_evidence(context, attempts, *encode(attempts.columns["topic_id"]), bank, first_day)
+    topic, topic_ids = encode(attempts.columns["topic_id"])
+    evidence, _ = _find_evidence(context, attempts, attempts.first_answers(), topic, topic_ids, bank, first_day)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)
     responses = evidence.responses(evidence.unit(evidence.student, evidence.topic), np.ones(len(span), dtype=np.bool_))
@@ -313,7 +322,8 @@ def _save_shard(
         context.record.wrote(table, len(frame))
 
     topic, topic_ids = encode(attempts.columns["topic_id"])
-    evidence, invalid = _find_evidence(context, attempts, topic, topic_ids, bank, first_day)
+    first = attempts.first_answers()
+    evidence, invalid = _find_evidence(context, attempts, first, topic, topic_ids, bank, first_day)
     weeks = week_theta(evidence, bank, np.array([(week - first_day).days for week in plan.weeks]))
     weeks["reconstructed"] = weeks["week_start"] < len(plan.weeks) - 1
     weeks["week_start"] = np.array(plan.weeks, dtype="datetime64[s]")[weeks["week_start"]]
@@ -325,7 +335,7 @@ def _save_shard(
     save("student_topic_theta", of_topics, tau=tau, run_id=bank.run_id)
 
     answered = np.where(attempts.known, topic, -1).astype(np.int64)
-    days = daily_features(attempts, answered, attempts.days_from(first_day), (plan.first_date - first_day).days)
+    days = daily_features(attempts, first, answered, attempts.days_from(first_day), (plan.first_date - first_day).days)
     known = abilities.reindex(student_ids).reset_index(drop=True).dropna().rename_axis("student").reset_index()
     student, day = days["student"].to_numpy(), days["day"].to_numpy()
     unit = evidence.unit(student, days["topic"].to_numpy())
@@ -338,14 +348,17 @@ def _save_shard(
         if not len(rows):
             continue
         past = week in plan.past_weeks
-        window = _window(evidence, _sunday(week), window_days, first_day)
-        estimated = topic_theta(evidence, window, bank, tau, wanted=unit[rows]) if past else topics
+        if past:
+            window = _window(evidence, _sunday(week), window_days, first_day)
+            estimated = topic_theta(evidence, window & evidence.of(student[rows]), bank, tau, wanted=unit[rows])
+        else:
+            estimated = topics
         of_units = evidence.unit(estimated["student"].to_numpy(), estimated["topic"].to_numpy())
         theta[:, rows], of_topic[rows] = _look_up(unit[rows], of_units, estimated)
         rest = rows[~of_topic[rows]]
         if past:
             week_of[rest] = number
-            of_learners[number] = window & np.isin(evidence.student, student[rest])
+            of_learners[number] = window & evidence.of(student[rest])
         else:
             theta[:, rest], _ = _look_up(student[rest], known["student"].to_numpy(), known)
     learners = learner_theta(evidence, of_learners, bank)
@@ -368,9 +381,12 @@ def _save_shard(
 def _look_up(
     wanted: NDArray[np.int64], key: NDArray[np.int64], theta: pd.DataFrame
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Theta and se, shape (2, wanted), of the rows of `theta` that have the wanted keys, and which there are."""
-    place = pd.Index(key).get_indexer(pd.Index(wanted))
-    found: NDArray[np.bool_] = place >= 0
+    """Theta and se, shape (2, wanted), of the rows of `theta` that have the wanted keys, and which there are.
+
+    `key`, of each row of `theta`, ascends.
+    """
+    place = np.searchsorted(key, wanted)
+    found: NDArray[np.bool_] = np.append(key, -1)[place] == wanted
     values = np.full((2, len(wanted)), np.nan)
     values[:, found] = theta[["theta", "se"]].to_numpy().T[:, place[found]]
     return values, found

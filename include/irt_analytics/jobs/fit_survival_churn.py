@@ -16,7 +16,7 @@ from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitReques
 from irt_analytics.errors import Skip
 from irt_analytics.jobs._kpis import resolution
 from irt_analytics.jobs._results import no_rows, parameters, records, replace_day, run_id
-from irt_analytics.jobs._windows import create, days_since_1970, read_answers, read_bank, set_planner, write_sessions
+from irt_analytics.jobs._windows import create, days_since_1970, read_bank, reading_answers, set_planner, write_sessions
 from irt_analytics.runner import Job, JobContext
 
 HORIZON_DAYS = 14
@@ -111,8 +111,8 @@ def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.
         db.execute(connection, f"kpis/create_{table}")
     db.execute(connection, "survival/create_resolution")
     learners = 0
-    shards = read_answers(context, first_day, read_bank(context, landmarks[0]), in_order=True, look_back=False)
-    with db.writing(connection) as write:
+    bank = read_bank(context, landmarks[0])
+    with reading_answers(context, first_day, bank, look_back=False) as shards, db.writing(connection) as write:
         for answers in shards:
             write_sessions(write, answers, learners)
             r_t = resolution(answers, days_since_1970(landmarks))["value"]

@@ -196,11 +196,10 @@ def test_parts_of_a_query_see_the_same_state(settings: Settings, query: Path) ->
         correcting.start()
         try:
             for _ in range(3):
-                batches = list(db.read_batches(settings, "query", parts=[{"part": part} for part in range(4)]))
-                rows = pa.Table.from_batches([batch for _, batch in batches]).to_pylist()
-                assert [row["part"] for row in rows] == [part for part, _ in batches]
-                assert sorted(part for part, _ in batches) == [0, 1, 2, 3]
-                assert len({row["n"] for row in rows}) == 1
+                with db.reading(settings, "query", parts=[{"part": part} for part in range(4)]) as parts:
+                    rows = [pa.Table.from_batches(part).to_pylist() for part in parts]
+                assert [[row["part"] for row in part] for part in rows] == [[0], [1], [2], [3]]
+                assert len({row["n"] for part in rows for row in part}) == 1
         finally:
             stop.set()
             correcting.join()

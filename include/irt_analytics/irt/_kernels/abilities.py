@@ -263,9 +263,22 @@ def moments(row: Floats, bits: Integers, lanes: Floats, nodes: Floats) -> tuple[
     """Posterior mean and sd of one learner, `row` being the log-posterior at the nodes; it becomes the weights."""
     normalise(row, bits, lanes)
     m = variance = 0.0
-    for k in range(len(nodes)):
+    whole = len(nodes) // LANES * LANES
+    lanes[:] = 0.0
+    for k0 in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += row[k0 + lane] * nodes[k0 + lane]
+    for lane in range(LANES):
+        m += lanes[lane]
+    for k in range(whole, len(nodes)):
         m += row[k] * nodes[k]
-    for k in range(len(nodes)):
+    lanes[:] = 0.0
+    for k0 in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += row[k0 + lane] * (nodes[k0 + lane] - m) ** 2
+    for lane in range(LANES):
+        variance += lanes[lane]
+    for k in range(whole, len(nodes)):
         variance += row[k] * (nodes[k] - m) ** 2
     return m, sqrt(variance)
 
