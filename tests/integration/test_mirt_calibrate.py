@@ -56,11 +56,6 @@ def items_of(settings: Settings, as_of: date) -> pd.DataFrame:
     return of_run.set_index("item_id")
 
 
-def named(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
-    """Its columns with their names."""
-    return list(zip(table.column_names, table.columns, strict=True))
-
-
 def first_attempts(settings: Settings, first: date, last: date, tenant: str = "default") -> list[tuple[Any, ...]]:
     """Learner, item, correctness and topic of the first attempts; what reads all answers has to mark the same ones."""
     frame = query(
@@ -70,10 +65,21 @@ def first_attempts(settings: Settings, first: date, last: date, tenant: str = "d
         first,
         last,
     )
-    window = {"tenant_id": tenant, "first_day": first, "as_of": last, "first_bucket": 0, "last_bucket": 1023}
-    table = db.read_arrow(settings, "attempts/window", **window, sessions=True, topics=True, look_back=True)
-    columns = {name: column.dictionary_encode() if name.endswith("_id") else column for name, column in named(table)}
-    is_first = Attempts.from_arrow(pa.table(columns)).first_answers()
+    with db.reading(
+        settings,
+        "attempts/window",
+        each=_attempts.compact,
+        tenant_id=tenant,
+        first_day=first,
+        as_of=last,
+        first_bucket=0,
+        last_bucket=1023,
+        sessions=True,
+        topics=True,
+        look_back=True,
+    ) as (batches,):
+        table = pa.Table.from_batches(batches)
+    is_first = Attempts.from_arrow(table).first_answers()
     marked = table.to_pandas()[is_first].sort_values(["student_id", "item_id"])[list(frame.columns)]
     found = list(frame.itertuples(index=False, name=None))
     assert list(marked.itertuples(index=False, name=None)) == found

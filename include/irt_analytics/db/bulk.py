@@ -22,7 +22,7 @@ from irt_analytics.db.statements import ARROW_TYPES
 
 BATCH_ROWS = 65_536
 #: Frames that wait to be written beside the one that is being written, while the next ones are made.
-FRAMES_AHEAD = 4
+FRAMES_AHEAD = 3
 CANCEL_SECONDS = 5.0
 
 #: Appends the rows of a frame to a table.

@@ -24,7 +24,7 @@ from irt_analytics.settings import Settings
 SQL_ROOT = Path(__file__).parents[2] / "sql"
 
 #: Batches of a query's part that are read before they are asked for.
-BATCHES_AHEAD = 4
+BATCHES_AHEAD = 3
 
 _Batch = Future[pa.RecordBatch | None]
 

@@ -18,7 +18,7 @@ from irt_analytics import db
 from irt_analytics.runner import JobContext, JobRecord, Shard
 
 #: Answers in memory at a time where learners can be worked through one after another.
-ATTEMPTS_A_SHARD = 750_000
+ATTEMPTS_A_SHARD = 600_000
 #: Answers from which several sessions of the database sort and send them, some of the learners each.
 MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
@@ -228,10 +228,11 @@ def reading_shards(
     shards. There is a shard, if an empty one, also where there is no row.
     """
     with _reading(context, query, params, parts) as batches:
-        yield _whole_learners(batches, size)
+        yield whole_learners(batches, size)
 
 
-def _whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Iterator[Attempts]:
+def whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Iterator[Attempts]:
+    """Merge parts, each in the order of its learners' ids, into shards of whole learners, some `size` rows each."""
     going_on = {
         part: (batch.slice(start, size) for batch in batches for start in range(0, max(batch.num_rows, 1), size))
         for part, batches in enumerate(parts)
@@ -256,7 +257,7 @@ def _whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Ite
         if any(whole):
             yield _attempts(table.slice(0, n) for table, n in zip(tables, whole, strict=True))
             rest = iter(_with_texts(table.slice(n)) for table, n in zip(tables, whole, strict=True))
-            pending = [[_with_numbers(rows) for rows in next(rest).to_batches()] if part else [] for part in pending]
+            pending = [[compact(rows) for rows in next(rest).to_batches()] if part else [] for part in pending]
     yield _attempts(pa.Table.from_batches(part) for part in pending if part)
 
 
@@ -293,21 +294,31 @@ def _reading(
     context: JobContext, query: str, params: dict[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> AbstractContextManager[list[Iterator[pa.RecordBatch]]]:
     common = {"tenant_id": context.tenant, "as_of": context.as_of, **params}
-    return db.reading(context.settings, query, parts=parts, each=_with_numbers, **common)
+    return db.reading(context.settings, query, parts=parts, each=compact, **common)
 
 
-def _with_numbers(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A copy of the batch with its texts dictionary-encoded: a repeated text takes the room of a number.
+def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A copy of a batch in less room: texts dictionary-encoded, the flags of attempts/window as columns of their own.
 
     All columns are copied, for one that is kept would keep the room of the batch's texts from being used again.
     """
-    return pa.RecordBatch.from_arrays(
-        [
-            column.dictionary_encode() if pa.types.is_string(column.type) else pa.concat_arrays([column, column[:0]])
-            for column in batch.columns
-        ],
-        names=batch.schema.names,
-    )
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_string(column.type):
+            columns[name] = column.dictionary_encode()
+        elif name == "flags":
+            flags = column.to_numpy()
+            columns["correct"] = _answer(flags & 3)
+            columns["timed_out"] = pa.array(flags & 4 != 0)
+            columns["seen_before"] = pa.array(flags & 8 != 0)
+            columns["hint_used"] = _answer(flags >> 4)
+        else:
+            columns[name] = pa.concat_arrays([column, column[:0]])
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _answer(number: NDArray[np.int16]) -> pa.BooleanArray:
+    return pa.array(number == 1, mask=number == 2)
 
 
 def _with_texts(table: pa.Table) -> pa.Table:

@@ -71,7 +71,10 @@ def run(context: JobContext) -> None:
     db.execute(connection, "kpis/create_growth")
     if len(growth):
         db.copy_frame(connection, "kpi_growth", _growth_in_theta(weeks, growth))
-    db.copy_frame(connection, "kpi_growth", _growth_in_accuracy(context))
+    in_accuracy = _growth_in_accuracy(context)
+    if len(in_accuracy):
+        db.copy_frame(connection, "kpi_growth", in_accuracy)
+        db.execute(connection, "kpis/choose_growth")
     connection.execute("analyze kpi_growth")
     db.ensure_partitions(connection, [context.as_of])
     db.execute(connection, "kpis/delete_gone", **day)

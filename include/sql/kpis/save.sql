@@ -1,12 +1,6 @@
 -- Writes the KPIs of every learner and week due; the columns of later jobs are left as they are.
 merge into weekly_kpi
 using (
-    with growth as (
-        select distinct on (learner, week_start) *
-        from kpi_growth
-        order by learner, week_start, value is null, source desc
-    )
-
     select
         %(tenant_id)s as tenant_id,
         kpi_learner.user_id,
@@ -65,7 +59,7 @@ using (
         due.week_start < date_trunc('week', %(as_of)s::date::timestamp)::date as reconstructed
     from kpi_learner_week as due
     join kpi_learner using (learner)
-    left join growth using (learner, week_start)
+    left join kpi_growth as growth using (learner, week_start)
 ) as computed
 on
     weekly_kpi.tenant_id = %(tenant_id)s

@@ -7,7 +7,7 @@ import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
-from irt_analytics.irt._kernels.rows import LANES, add_rows
+from irt_analytics.irt._kernels.rows import LANES, add_rows, largest
 
 
 def in_numpy(table: NDArray[np.float64], rows: NDArray[np.int64], total: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,3 +49,21 @@ def test_arrays_that_would_be_read_wrongly_are_refused(wrong: str) -> None:
     arrays[wrong] = arrays[wrong].astype(np.float32)
     with pytest.raises(TypingError, match="expected contiguous arrays"):
         add_rows(arrays["table"], arrays["rows"], 0, arrays["total"])
+
+
+@pytest.mark.parametrize("width", [LANES, 2 * LANES, 9 * LANES])
+def test_the_largest_is_found_wherever_it_stands(width: int) -> None:
+    row = np.random.default_rng(width).normal(size=width)
+    row[0] = -np.inf
+    for place in range(width):
+        found = row.copy()
+        found[place] = 9.0
+        assert largest(found) == 9.0
+    assert largest(np.full(width, -np.inf)) == -np.inf
+
+
+def test_an_array_whose_largest_would_be_read_wrongly_is_refused() -> None:
+    wrongs: list[Any] = [np.zeros(LANES, dtype=np.float32), np.zeros(2 * LANES)[::2]]
+    for wrong in wrongs:
+        with pytest.raises(TypingError, match="expected a contiguous array"):
+            largest(wrong)

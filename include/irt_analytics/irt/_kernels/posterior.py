@@ -9,7 +9,7 @@ from math import log
 import numpy as np
 
 from irt_analytics.irt._kernels.jit import AnyInteger, Floats, Integers, kernel
-from irt_analytics.irt._kernels.rows import LANES, add_rows
+from irt_analytics.irt._kernels.rows import LANES, add_rows, largest
 
 # Learners in a block; sums are taken within a block in the order of learners, and over blocks in their order.
 BLOCK = 4096
@@ -59,12 +59,7 @@ def exp_row(x: Floats, bits: Integers) -> None:
 @kernel
 def normalise(row: Floats, bits: Integers, lanes: Floats) -> float:
     """Turn log-weights into weights that sum to 1; the log of the sum they had."""
-    lanes[:] = row[:LANES]
-    for k0 in range(LANES, len(row), LANES):
-        for lane in range(LANES):
-            x = row[k0 + lane]
-            lanes[lane] = x if x > lanes[lane] else lanes[lane]
-    top = lanes.max()
+    top = largest(row)
     for k in range(len(row)):
         row[k] -= top
     exp_row(row, bits)

@@ -85,3 +85,42 @@ def add_rows(table: Floats, rows: AnyInteger, start: int, total: Floats) -> None
     Rows are added four at a time, `(t0 + t1) + (t2 + t3)`, in their order, and so to the same bits on every processor.
     """
     _add_rows(table, rows, start, total)
+
+
+def _one_row(typing_context: Any, row: Any) -> Any:  # noqa: ARG001 - numba's
+    if (row.dtype, row.ndim, row.layout) != (types.float64, 1, "C"):
+        raise TypingError(f"largest({row}): expected a contiguous array of float64")
+    return types.float64(row), _generate_largest
+
+
+def _generate_largest(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    row = context.make_array(signature.args[0])(context, builder, arguments[0])
+    (width,) = cgutils.unpack_tuple(builder, row.shape, 1)
+    integer = context.get_value_type(types.intp)
+    vector = ir.VectorType(ir.DoubleType(), LANES)
+
+    def vector_at(offset: Any) -> Any:
+        return builder.load(builder.bitcast(builder.gep(row.data, [offset]), vector.as_pointer()), align=8)
+
+    def larger(left: Any, right: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+    running = cgutils.alloca_once_value(builder, vector_at(ir.Constant(integer, 0)))
+    step = ir.Constant(integer, LANES)
+    with cgutils.for_range_slice(builder, step, width, step, inc=True) as (column, _):
+        builder.store(larger(vector_at(column), builder.load(running)), running)
+    lanes = builder.load(running)
+    values = [builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
+    while len(values) > 1:
+        values = [larger(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+_largest: Any = intrinsic(_one_row)
+
+
+@kernel
+def largest(row: Floats) -> float:
+    """The largest number of a row that has a multiple of `LANES`, at least one; that is not checked."""
+    value: float = _largest(row)
+    return value

@@ -1,12 +1,13 @@
 """Abilities by topic, learner by learner: a learner's topics are consecutive rows of the answers."""
 
-from math import exp, inf, log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 
 from irt_analytics.irt._kernels.abilities import moments, refine
 from irt_analytics.irt._kernels.jit import AnyInteger, Flags, Floats, Integers, kernel
-from irt_analytics.irt._kernels.rows import LANES, add_rows
+from irt_analytics.irt._kernels.posterior import exp_row
+from irt_analytics.irt._kernels.rows import LANES, add_rows, largest
 
 
 @kernel
@@ -97,16 +98,24 @@ def log_marginal(
 
     `smoother` holds the density of the deviation at 0, 1, 2, ... spacings of the nodes, summing to 1 with both sides.
     """
-    n_nodes = len(log_prior)
-    own, smooth, total = np.empty(table.shape[1]), np.empty(n_nodes), np.empty(n_nodes)
+    n_nodes, width = len(log_prior), table.shape[1]
+    own, smooth, total = np.empty(width), np.empty(n_nodes), np.full(width, -inf)
+    bits = np.empty(width, dtype=np.int64)
     for i in range(first, last):
-        total[:] = log_prior
+        total[:n_nodes] = log_prior
+        highest = largest(total)
+        for k in range(width):
+            total[k] -= highest
+        exp_row(total, bits)
         for unit in range(learner_ptr[i], learner_ptr[i + 1]):
             own[:] = 0.0
             add_rows(table, answers[indptr[unit] : indptr[unit + 1]], 0, own)
-            top = own[:n_nodes].max()
+            own[n_nodes:] = -inf
+            top = largest(own)
+            for k in range(width):
+                own[k] -= top
+            exp_row(own, bits)
             for k in range(n_nodes):
-                own[k] = exp(own[k] - top)
                 smooth[k] = smoother[0] * own[k]
             for j in range(1, len(smoother)):
                 weight = smoother[j]
@@ -114,10 +123,14 @@ def log_marginal(
                     smooth[k] += weight * own[k + j]
                 for k in range(j, n_nodes):
                     smooth[k] += weight * own[k - j]
+            # The product over topics, which many would let underflow, is kept at 1 where it is largest.
             for k in range(n_nodes):
-                total[k] += top + log(smooth[k])
-        top = total.max()
+                total[k] *= smooth[k]
+            peak = largest(total)
+            for k in range(n_nodes):
+                total[k] /= peak
+            highest += top + log(peak)
         density = 0.0
         for k in range(n_nodes):
-            density += exp(total[k] - top)
-        value[i] = top + log(density)
+            density += total[k]
+        value[i] = highest + log(density)
