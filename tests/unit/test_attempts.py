@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from irt_analytics.errors import ConfigurationError
 from irt_analytics.jobs._attempts import Attempts, compact, whole_learners
 
 SCHEMA = pa.schema(
@@ -63,6 +64,13 @@ def test_a_part_without_rows_and_parts_of_unequal_length_lose_nothing() -> None:
 def test_without_any_row_there_is_an_empty_shard() -> None:
     (shard,) = whole_learners([part([], 5), part([], 5)], 10)
     assert len(shard) == 0
+
+
+def test_learners_out_of_order_are_refused() -> None:
+    """They would be in two shards: a database of another encoding orders their ids otherwise."""
+    korean = [("가", 1), ("一", 2), ("丁", 3), ("丁", 4), ("丁", 5)]
+    with pytest.raises(ConfigurationError, match=r"learner '가' came before .* UTF8"):
+        list(whole_learners([part(korean, 2), part([("一二", 1), ("龍", 2)], 2)], 3))
 
 
 def test_flags_are_taken_apart() -> None:

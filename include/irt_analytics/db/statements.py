@@ -157,17 +157,21 @@ def _batches(
     each: Callable[[pa.RecordBatch], pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     while True:
-        while not own[0].done():
-            futures = [future for pending in of_all for future in pending]
-            wait([future for future in futures if not future.done()], return_when=FIRST_COMPLETED)
-            for future in futures:
-                if future.done() and future.exception() is not None:
-                    query.result(future)  # another part's failure is heard now, not when this one's rows are there
-        batch = query.result(own.popleft())
-        if batch is None:
+        _wait_for(query, own[0], of_all)
+        if query.result(own[0]) is None:
             return
         own.append(query.begin(query.next_batch, each))
-        yield batch
+        yield own.popleft().result()  # kept by who takes it, not here
+
+
+def _wait_for(query: "_Query", batch: _Batch, of_all: list[deque[_Batch]]) -> None:
+    """Wait for a batch, or raise the error of another part: it is heard now, not when this part's rows are there."""
+    futures = [future for pending in of_all for future in pending]
+    while not batch.done():
+        wait([batch, *(future for future in futures if not future.done())], return_when=FIRST_COMPLETED)
+        for future in futures:
+            if future.done() and future.exception() is not None:
+                query.result(future)
 
 
 def _cancel(pending: deque[_Batch]) -> None:
@@ -265,9 +269,8 @@ def _connected(settings: Settings) -> Iterator[_Query]:
             for setting in (*session_statements(), "set enable_nestloop = off"):
                 query.result(query.begin(cursor.execute, setting))
             yield query
-        except BaseException:  # a signal, nobody takes the rest, or another part failed: do not wait for it
+        finally:  # after a signal, where nobody takes the rest or another part failed: do not wait for it
             query.cancel()
-            raise
 
 
 def _with_literals(statement: str, params: Mapping[str, Any]) -> str:

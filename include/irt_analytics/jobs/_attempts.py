@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
+from irt_analytics.errors import ConfigurationError
 from irt_analytics.runner import JobContext, JobRecord, Shard
 
 #: Answers in memory at a time where learners can be worked through one after another.
@@ -111,7 +112,8 @@ class Attempts:
         """Which answers are their learner's first to the item ever, as the database's first_attempts() has it.
 
         An answer whose correctness is not known is none. Those that tie in time are ordered by the other columns, so
-        that the same log gives the same rows. Needs the columns of attempts/window, and all answers of a learner there.
+        that the same log gives the same rows; by topic only where topics were asked for. Needs the columns of
+        attempts/window, and all answers of a learner there.
         """
         rows = np.flatnonzero(self.known & ~self.columns["seen_before"].to_numpy())
         pair = self.student[rows] * np.int64(len(self.item_ids)) + self.item[rows]
@@ -213,9 +215,9 @@ def read_attempts(
     context: JobContext, query: str, parts: Sequence[Mapping[str, Any]] = ({},), **params: Any
 ) -> Attempts:
     """Read all answers of a query, several parts of it at once where they are given (`db.reading`)."""
-    with _reading(context, query, params, parts) as batches:
-        in_turn = chain.from_iterable(zip_longest(*batches))
-        return Attempts.from_arrow(pa.Table.from_batches([batch for batch in in_turn if batch is not None]))
+    with _reading(context, query, params, parts) as of_parts:
+        batches = [batch for batch in chain.from_iterable(zip_longest(*of_parts)) if batch is not None]
+    return Attempts.from_arrow(pa.Table.from_batches(batches))
 
 
 @contextmanager
@@ -252,12 +254,18 @@ def whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Iter
             continue
         # Of the part that is furthest behind, its last learner may go on; the others are ahead of that learner.
         next_id = min(last_ids[part] for part in going_on)
-        tables = [pa.Table.from_batches(part).unify_dictionaries() for part in pending if part]
-        whole = [_rows_before(table, next_id) for table in tables]
-        if any(whole):
-            yield _attempts(table.slice(0, n) for table, n in zip(tables, whole, strict=True))
-            rest = iter(_with_texts(table.slice(n)) for table, n in zip(tables, whole, strict=True))
-            pending = [[compact(rows) for rows in next(rest).to_batches()] if part else [] for part in pending]
+        tables = [pa.Table.from_batches(part).unify_dictionaries() if part else None for part in pending]
+        whole = [0 if table is None else _rows_before(table, next_id) for table in tables]
+        if not any(whole):
+            continue
+        there = [(table, n) for table, n in zip(tables, whole, strict=True) if table is not None]
+        shard = _attempts(table.slice(0, n) for table, n in there)
+        pending = [
+            [] if table is None else [compact(rest) for rest in _with_texts(table.slice(n)).to_batches()]
+            for table, n in zip(tables, whole, strict=True)
+        ]
+        del tables, there, rows  # while the shard is worked on
+        yield shard
     yield _attempts(pa.Table.from_batches(part) for part in pending if part)
 
 
@@ -265,7 +273,14 @@ def _rows_before(table: pa.Table, student_id: str) -> int:
     """Number of rows, in the order of student_id, of learners before one."""
     learner = table["student_id"].combine_chunks()
     before = np.array([each < student_id for each in learner.dictionary.to_pylist()], dtype=np.bool_)
-    return int(before[learner.indices.to_numpy()].sum())
+    of_rows = before[learner.indices.to_numpy()]
+    n = int(of_rows.sum())
+    if not of_rows[:n].all():
+        raise ConfigurationError(
+            f"learner {table['student_id'][int(of_rows.argmin())].as_py()!r} came before others whose ids are less; "
+            "expected the order of the ids' bytes, which needs a database whose encoding is UTF8"
+        )
+    return n
 
 
 def _attempts(tables: Iterable[pa.Table]) -> Attempts:

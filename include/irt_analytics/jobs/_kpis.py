@@ -181,7 +181,7 @@ def resolution(answers: Answers, last_days: Integers) -> Columns:
     # Most items were answered once, or never wrong: they are put aside first.
     rows = np.flatnonzero(answers.evidence & np.isin(pair, pair[answers.evidence & ~answers.first]))
     rows = rows[np.isin(pair[rows], pair[rows][~answers.correct[rows]])]
-    rows = rows[(pair[rows] * (answers.session.max(initial=0) + 1) + answers.session[rows]).argsort()]
+    rows = rows[pair[rows].argsort()]
     pair, who = pair[rows], answers.attempts.student[rows].astype(np.int64)
     right, session, day = answers.correct[rows], answers.session[rows], answers.day[rows]
     weeks = []

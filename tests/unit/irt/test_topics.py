@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from irt_analytics.irt import Responses, estimate_abilities
+from irt_analytics.irt._kernels import topics as kernels
 from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
 
 TOPICS = 10
@@ -43,6 +45,41 @@ def test_planted_between_topic_sd_is_recovered(tau: float) -> None:
     """Too large a tau makes topic profiles of noise, too small a one hides them."""
     estimates = [estimate_topic_sd(*simulate(tau, seed=seed), (0.0, 1.0)) for seed in range(3)]
     assert np.mean(estimates) == pytest.approx(tau, abs=0.05)
+
+
+@pytest.mark.parametrize(("topics", "answers"), [(6, 10), (400, 20)])
+def test_a_learner_s_likelihood_is_the_integral_wherever_the_learner_stands(topics: int, answers: int) -> None:
+    """Topics that contradict each other leave a product under the smallest double; a place must not count at all."""
+    nodes = np.linspace(-6.0, 6.0, 121)
+    spacing, tau, copies = nodes[1] - nodes[0], 0.4, 3
+    curves = np.stack([-np.logaddexp(0.0, 2.0 * nodes), -np.logaddexp(0.0, -2.0 * nodes)])
+    table = np.zeros((2, 128))
+    table[:, :121] = curves
+    right = (np.arange(topics) % 2).repeat(answers)
+    log_prior = norm.logpdf(nodes) + np.log(spacing)
+    smoother = norm.pdf(np.arange(17) * spacing / tau)
+    smoother /= 2.0 * smoother.sum() - smoother[0]
+    value = np.empty(copies)
+    kernels.log_marginal(
+        0,
+        copies,
+        np.arange(copies + 1) * topics,
+        np.arange(copies * topics + 1) * answers,
+        np.tile(right, copies).astype(np.uint16),
+        table,
+        log_prior,
+        smoother,
+        value,
+    )
+    total = log_prior.copy()
+    distance = np.abs(np.arange(121)[:, None] - np.arange(121))
+    weights = np.where(distance < 17, smoother[np.minimum(distance, 16)], 0.0)
+    for wrong_or_right in right[::answers]:
+        log_likelihood = answers * curves[wrong_or_right]
+        top = log_likelihood.max()
+        total += top + np.log(weights @ np.exp(log_likelihood - top))
+    assert value == pytest.approx(logsumexp(total), rel=1e-12)
+    assert np.ptp(value) == 0.0
 
 
 def test_scale_of_theta_scales_the_between_topic_sd() -> None:

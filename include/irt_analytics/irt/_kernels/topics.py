@@ -99,10 +99,11 @@ def log_marginal(
     `smoother` holds the density of the deviation at 0, 1, 2, ... spacings of the nodes, summing to 1 with both sides.
     """
     n_nodes, width = len(log_prior), table.shape[1]
-    own, smooth, total = np.empty(width), np.empty(n_nodes), np.full(width, -inf)
+    own, smooth, total = np.empty(width), np.empty(n_nodes), np.empty(width)
     bits = np.empty(width, dtype=np.int64)
     for i in range(first, last):
         total[:n_nodes] = log_prior
+        total[n_nodes:] = -inf
         highest = largest(total)
         for k in range(width):
             total[k] -= highest
