@@ -74,7 +74,7 @@ def run(context: JobContext) -> None:
     in_accuracy = _growth_in_accuracy(context)
     if len(in_accuracy):
         db.copy_frame(connection, "kpi_growth", in_accuracy)
-        db.execute(connection, "kpis/choose_growth")
+        db.execute(connection, "kpis/replace_unknown_growth")
     connection.execute("analyze kpi_growth")
     db.ensure_partitions(connection, [context.as_of])
     db.execute(connection, "kpis/delete_gone", **day)

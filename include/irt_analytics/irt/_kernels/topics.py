@@ -15,9 +15,9 @@ def moments_under(
     row: Floats, nodes: Floats, mean: float, sd: float, bits: Integers, lanes: Floats
 ) -> tuple[float, float]:
     """Posterior mean and sd of the log-likelihood `row` over the nodes under N(mean, sd^2); `row` is overwritten."""
-    precision = 1.0 / sd
+    per_sd = 1.0 / sd
     for k in range(len(nodes)):
-        row[k] -= 0.5 * ((nodes[k] - mean) * precision) ** 2
+        row[k] -= 0.5 * ((nodes[k] - mean) * per_sd) ** 2
     row[len(nodes) :] = -inf
     return moments(row, bits, lanes, nodes)
 
