@@ -111,6 +111,10 @@ class JobContext:
         """
         self.connection.rollback()
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        self.lock_rows(table)
+
+    def lock_rows(self, table: str) -> None:
+        """Wait for other jobs that write to the day's rows of `table`, and let them wait for this transaction."""
         key = f"irt_analytics/{table}/{self.tenant}/{self.as_of}"
         self.connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
 

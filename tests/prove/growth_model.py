@@ -12,7 +12,7 @@ from scipy.special import expit
 from irt_analytics import clients
 from irt_analytics.clients.brms import GrowthFitResult
 from irt_analytics.jobs._growth_posterior import Population, chunks, learner_lines
-from irt_analytics.jobs.features_backfill import Bank, Evidence, week_theta
+from irt_analytics.jobs._evidence import Bank, Evidence, week_theta
 from irt_analytics.jobs.fit_bayesian_growth import (
     LEARNERS_FITTED,
     MAX_VARIANCE,
@@ -98,7 +98,6 @@ def simulate(
     student, week = np.nonzero(seen)
     names = pd.Index([f"s{i:06d}" for i in range(learners)])
     evidence = Evidence(
-        student_ids=names,
         item_ids=pd.RangeIndex(ITEMS),
         topic_ids=pd.Index(["t"]),
         student=np.repeat(student, answers),

@@ -1,76 +1,91 @@
 """Answers that several sessions of the database send, as shards of whole learners."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from irt_analytics.errors import ConfigurationError
-from irt_analytics.jobs._attempts import Attempts, compact, whole_learners
+from irt_analytics.jobs import _attempts
+from irt_analytics.jobs._attempts import Attempts, compact, passes
+from irt_analytics.runner import Shard
 
 SCHEMA = pa.schema(
-    {"student_id": pa.string(), "item_id": pa.string(), "response_time_ms": pa.int32(), "flags": pa.int16()}
+    {
+        "student_id": pa.string(),
+        "item_id": pa.string(),
+        "session_id": pa.string(),
+        "response_time_ms": pa.int32(),
+        "attempt_no": pa.int32(),
+        "flags": pa.int16(),
+    }
 )
 
 
-def part(answers: list[tuple[str, int]], rows: int) -> Iterator[pa.RecordBatch]:
+def batches(answers: list[tuple[str, int]], rows: int) -> list[pa.RecordBatch]:
     """Batches of so many rows, at least one; an answer's response time is its number."""
     table = pa.table(
         {
             "student_id": [student for student, _ in answers],
             "item_id": [f"i{number % 7}" for _, number in answers],
+            "session_id": [f"s{number % 5}" if number % 5 else None for _, number in answers],
             "response_time_ms": [number for _, number in answers],
+            "attempt_no": [number if number % 3 else None for _, number in answers],
             "flags": [number % 3 + 32 for _, number in answers],
         },
         schema=SCHEMA,
     )
-    batches = table.to_batches(max_chunksize=rows) or [pa.RecordBatch.from_pylist([], schema=SCHEMA)]
-    return iter([compact(batch) for batch in batches])
-
-
-def rows_of(shard: Attempts) -> list[tuple[str, int]]:
-    """Its answers, in their order."""
-    return list(zip(shard.student_ids[shard.student], shard.time_ms.tolist(), strict=True))
+    found = table.to_batches(max_chunksize=rows) or [pa.RecordBatch.from_pylist([], schema=SCHEMA)]
+    return [compact(batch) for batch in found]
 
 
 @pytest.mark.parametrize("size", [1, 40, 300, 10_000])
 @pytest.mark.parametrize("rows", [7, 100])
-@pytest.mark.parametrize("parts", [1, 2, 3])
-def test_every_learner_is_whole_in_one_shard_and_they_come_in_order(parts: int, rows: int, size: int) -> None:
+def test_every_learner_is_whole_in_one_shard_and_they_come_in_order(rows: int, size: int) -> None:
     """A learner in two shards would get two rows of everything; out of order, an index is written all over."""
-    rng = np.random.default_rng(parts * rows)
-    learners = sorted(["é", "z", "Z", "learner 1", "learner 10", *(f"u{number}" for number in range(60))])
-    answers = [(student, number) for student in learners for number in rng.integers(0, 10_000, rng.integers(1, 30))]
-    of_part = {student: int(rng.integers(parts)) for student in learners}
-    shards = list(whole_learners([part([a for a in answers if of_part[a[0]] == p], rows) for p in range(parts)], size))
-    found = [rows_of(shard) for shard in shards]
-    ids = [list(shard.student_ids) for shard in shards]
-    assert [student for each in ids for student in each] == learners
-    assert sorted(answer for each in found for answer in each) == sorted(answers)
+    rng = np.random.default_rng(rows)
+    learners = sorted(["é", "z", "Z", "learner 1", "learner 10", "가", "一", *(f"u{number}" for number in range(60))])
+    answers = [
+        (student, int(number)) for student in learners for number in rng.integers(0, 10_000, rng.integers(1, 30))
+    ]
+    answers = [answers[place] for place in rng.permutation(len(answers))]
+    shards = list(Attempts.from_batches(batches(answers, rows)).by_learner(size))
+    assert [student for shard in shards for student in shard.student_ids] == learners
+    found: list[tuple[str, int]] = []
+    for shard in shards:
+        found += zip(shard.student_ids[shard.student], shard.time_ms.tolist(), strict=True)
+        assert list(shard.item_ids[shard.item]) == [f"i{number % 7}" for number in shard.time_ms]
+        names = np.append(shard.ids["session_id"], "")[shard.texts["session_id"]]
+        assert list(names) == [f"s{number % 5}" if number % 5 else "" for number in shard.time_ms]
+        assert shard.columns["attempt_no"].to_pylist() == [int(n) if n % 3 else None for n in shard.time_ms]
+        assert list(shard.known) == [number % 3 != 2 for number in shard.time_ms]
+        assert list(shard.correct) == [number % 3 == 1 for number in shard.time_ms]
+    assert sorted(found) == sorted(answers)
+    assert max(len(shard) for shard in shards) < size + 30
     if size == 1:
-        assert len(shards) > 10
-
-
-def test_a_part_without_rows_and_parts_of_unequal_length_lose_nothing() -> None:
-    long = [(f"u{number:03}", number) for number in range(500)]
-    shards = list(whole_learners([part(long, 50), part([], 50), part([("a", 1), ("u250b", 2)], 50)], 60))
-    assert [student for shard in shards for student in shard.student_ids] == sorted(
-        ["a", "u250b", *(student for student, _ in long)]
-    )
-    assert max(len(shard) for shard in shards) < 200
+        assert len(shards) == len(learners)
 
 
 def test_without_any_row_there_is_an_empty_shard() -> None:
-    (shard,) = whole_learners([part([], 5), part([], 5)], 10)
-    assert len(shard) == 0
+    (shard,) = Attempts.from_batches([*batches([], 5), *batches([], 5)]).by_learner(10)
+    assert len(shard) == len(shard.student_ids) == 0
 
 
-def test_learners_out_of_order_are_refused() -> None:
-    """They would be in two shards: a database of another encoding orders their ids otherwise."""
-    korean = [("가", 1), ("一", 2), ("丁", 3), ("丁", 4), ("丁", 5)]
-    with pytest.raises(ConfigurationError, match=r"learner '가' came before .* UTF8"):
-        list(whole_learners([part(korean, 2), part([("一二", 1), ("龍", 2)], 2)], 3))
+@pytest.mark.parametrize("shard", [None, Shard(2, 3)])
+def test_every_bucket_of_learners_is_in_one_session_of_one_pass(
+    shard: Shard | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One left out would lose learners, one in two would give them two rows of everything."""
+    monkeypatch.setattr(_attempts, "ATTEMPTS_A_PASS", 5_000_000)
+    first, last = (shard or Shard(1, 1)).buckets()
+    for answers, expected in ((0, [1]), (1_999_999, [1]), (5_000_000, [2]), (5_000_001, [2, 2]), (17_000_000, [2] * 4)):
+        found = passes(shard, answers)
+        assert [len(parts) for parts in found] == expected
+        buckets = [
+            bucket
+            for parts in found
+            for part in parts
+            for bucket in range(part["first_bucket"], part["last_bucket"] + 1)
+        ]
+        assert buckets == list(range(first, last + 1))
 
 
 def test_flags_are_taken_apart() -> None:

@@ -174,7 +174,7 @@ def _to_arrow(series: "pd.Series[Any]", type_name: str, is_array: bool) -> pa.Ar
         return pa.array([_json(value) for value in series], type=pa.string())
     target = ARROW_TYPES[type_name]
     if is_array:
-        return pa.array([None if _is_missing(value) else list(value) for value in series], type=pa.list_(target))
+        return pa.array(series, type=pa.list_(target), from_pandas=True)
     array = pa.array(series, from_pandas=True)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)

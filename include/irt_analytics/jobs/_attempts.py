@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import chain, pairwise, zip_longest
@@ -15,12 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from irt_analytics import db
-from irt_analytics.errors import ConfigurationError
 from irt_analytics.runner import JobContext, JobRecord, Shard
 
-#: Answers in memory at a time where learners can be worked through one after another.
+#: Answers worked on at a time where learners can be worked through one after another.
 ATTEMPTS_A_SHARD = 600_000
-#: Answers from which several sessions of the database sort and send them, some of the learners each.
+#: Answers that a pass over the log reads and keeps, in some 45 bytes each, to have them learner by learner: for the
+#: database, sorting takes longer than all else. The learners of a longer log are read in several passes.
+ATTEMPTS_A_PASS = 12_000_000
+#: Answers from which several sessions of the database send them, some of the learners each.
 MANY_ANSWERS, SESSIONS = 2_000_000, 2
 #: An answer in under this share of the item's median time is rapid: Wise and Ma's (2012) normative threshold of 10 %.
 RAPID_SHARE = 0.1
@@ -60,7 +62,9 @@ class Attempts:
         correct: whether the answer is correct, False where that is not known, shape (n,).
         time_ms: response time in milliseconds, -1 where not recorded, int32, shape (n,).
         timed_out: whether time ran out, shape (n,).
-        columns: further columns of the query.
+        columns: further columns of the query, but for texts.
+        texts: of each column of texts the position of every text in `ids`, -1 where there is none, int32.
+        ids: sorted, unique texts of each such column; those of none of the rows may be among them.
     """
 
     student_ids: pd.Index[Any]
@@ -71,36 +75,74 @@ class Attempts:
     correct: NDArray[np.bool_]
     time_ms: NDArray[np.int32]
     timed_out: NDArray[np.bool_]
-    columns: dict[str, pa.ChunkedArray]
+    columns: dict[str, pa.Array]
+    texts: dict[str, NDArray[np.int32]]
+    ids: dict[str, pd.Index[Any]]
 
     @classmethod
-    def from_arrow(cls, table: pa.Table) -> Attempts:
-        """Take rows student_id, item_id (both dictionary-encoded), correct, response_time_ms, timed_out, and others.
+    def from_batches(cls, batches: list[pa.RecordBatch]) -> Attempts:
+        """Take rows student_id, item_id, correct, response_time_ms, timed_out, and others; texts dictionary-encoded.
 
-        Learners and items stand in the order of their ids' bytes, whatever the order of the rows.
+        Learners and items stand in the order of their ids' bytes, whatever the order of the rows. The list is emptied,
+        so that the rows are not in memory twice.
         """
-        student, student_ids = encode(table["student_id"])
-        item, item_ids = encode(table["item_id"])
-        own = ("student_id", "item_id", "correct", "response_time_ms", "timed_out")
+        table = pa.Table.from_batches(batches).unify_dictionaries()
+        batches.clear()
+        columns: dict[str, pa.Array] = {}
+        texts: dict[str, NDArray[np.int32]] = {}
+        ids: dict[str, pd.Index[Any]] = {}
+        for name in table.column_names:
+            column = table[name].combine_chunks()
+            table = table.drop_columns(name)
+            if pa.types.is_dictionary(column.type):
+                texts[name], ids[name] = _encode(column)
+            else:
+                columns[name] = column
+        del column
+        pa.default_memory_pool().release_unused()
         return cls(
-            student_ids=student_ids,
-            item_ids=item_ids,
-            student=student,
-            item=item,
-            known=table["correct"].is_valid().to_numpy(),
-            correct=table["correct"].fill_null(False).to_numpy(),
-            time_ms=table["response_time_ms"].fill_null(-1).to_numpy(),
-            timed_out=table["timed_out"].to_numpy(),
-            columns={name: table[name] for name in table.column_names if name not in own},
+            student_ids=ids.pop("student_id"),
+            item_ids=ids.pop("item_id"),
+            student=texts.pop("student_id"),
+            item=texts.pop("item_id"),
+            known=columns["correct"].is_valid().to_numpy(zero_copy_only=False),
+            correct=columns.pop("correct").fill_null(False).to_numpy(zero_copy_only=False),
+            time_ms=columns.pop("response_time_ms").fill_null(-1).to_numpy(),
+            timed_out=columns.pop("timed_out").to_numpy(zero_copy_only=False),
+            columns=columns,
+            texts=texts,
+            ids=ids,
         )
 
     def __len__(self) -> int:
         return len(self.student)
 
-    def take(self, rows: NDArray[np.int64]) -> Attempts:
-        """The chosen rows, with the ids of all and without further columns."""
+    def take(self, rows: NDArray[np.int64], *, further: bool = False) -> Attempts:
+        """The chosen rows, with the ids of all; further columns only where asked for."""
         names = ("student", "item", "known", "correct", "time_ms", "timed_out")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names}, columns={})
+        place = pa.array(rows)
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in names},
+            columns={name: column.take(place) for name, column in self.columns.items()} if further else {},
+            texts={name: text[rows] for name, text in self.texts.items()} if further else {},
+        )
+
+    def by_learner(self, size: int) -> Iterator[Attempts]:
+        """Shards of whole learners in the order of their ids, some `size` rows each; one without a row where all are.
+
+        Their items and texts stand among those of all rows.
+        """
+        # Sorted as one number, the learner before the row.
+        order = np.left_shift(self.student, 32, dtype=np.int64)
+        order |= np.arange(len(order))
+        order.sort()
+        order = order.astype(np.uint32)  # the row is in its lower half
+        ends = np.append(0, np.cumsum(np.bincount(self.student, minlength=len(self.student_ids))))
+        learners = np.unique(np.append(np.searchsorted(ends, np.arange(0, len(order), size)), len(self.student_ids)))
+        for first, last in pairwise(learners.tolist() if len(order) else [0, 0]):
+            shard = self.take(order[ends[first] : ends[last]], further=True)
+            yield replace(shard, student_ids=self.student_ids[first:last], student=shard.student - np.int32(first))
 
     def days_from(self, first_day: date) -> NDArray[np.int64]:
         """UTC day of each answer, counted from `first_day`; needs the column completed_at."""
@@ -115,7 +157,7 @@ class Attempts:
         that the same log gives the same rows; by topic only where topics were asked for. Needs the columns of
         attempts/window, and all answers of a learner there.
         """
-        rows = np.flatnonzero(self.known & ~self.columns["seen_before"].to_numpy())
+        rows = np.flatnonzero(self.known & ~self.columns["seen_before"].to_numpy(zero_copy_only=False))
         pair = self.student[rows] * np.int64(len(self.item_ids)) + self.item[rows]
         order = pair.argsort()
         rows, pair = rows[order], pair[order]
@@ -127,7 +169,7 @@ class Attempts:
             rows, pair = rows[least], pair[least]
         if len(rows) > len(start):
             attempt_no = self.columns["attempt_no"].cast(pa.int64()).fill_null(NOT_RECORDED).to_numpy()[rows]
-            topic, time_ms = encode(self.columns["topic_id"])[0][rows], self.time_ms[rows]
+            topic, time_ms = self.texts["topic_id"][rows], self.time_ms[rows]
             keys = (
                 np.where(topic < 0, NOT_RECORDED, topic),
                 self.timed_out[rows],
@@ -197,18 +239,13 @@ def argsort_within(group: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int6
     return by_group
 
 
-def encode(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
-    """Position of every text, dictionary-encoded, among the sorted, unique ones there are; -1 where there is none."""
-    encoded = column.unify_dictionaries().combine_chunks()
-    ids = pd.Index(encoded.dictionary.to_pandas(), dtype="str")
-    code = encoded.indices.fill_null(len(ids)).to_numpy()
-    there = np.zeros(len(ids) + 1, dtype=np.bool_)
-    there[code] = True  # a slice of a table has texts in its dictionary that none of its rows has
+def _encode(column: pa.DictionaryArray) -> tuple[NDArray[np.int32], pd.Index[Any]]:
+    """Position of every text among the sorted, unique ones; -1 where there is none."""
+    ids = pd.Index(column.dictionary.to_pandas(), dtype="str")
     order = ids.argsort()
-    order = order[there[order]]
     rank = np.full(len(ids) + 1, -1, dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    return rank[code], ids[order]
+    return rank[column.indices.fill_null(len(ids)).to_numpy()], ids[order]
 
 
 def read_attempts(
@@ -216,75 +253,35 @@ def read_attempts(
 ) -> Attempts:
     """Read all answers of a query, several parts of it at once where they are given (`db.reading`)."""
     with _reading(context, query, params, parts) as of_parts:
-        batches = [batch for batch in chain.from_iterable(zip_longest(*of_parts)) if batch is not None]
-    return Attempts.from_arrow(pa.Table.from_batches(batches))
+        return _together(of_parts)
 
 
 @contextmanager
 def reading_shards(
-    context: JobContext, query: str, size: int, parts: Sequence[Mapping[str, Any]], **params: Any
+    context: JobContext, query: str, size: int, passes: Sequence[Sequence[Mapping[str, Any]]], **params: Any
 ) -> Iterator[Iterator[Attempts]]:
-    """Read the answers of a query's parts in one pass; gives some `size` rows of whole learners at a time.
+    """Read the answers of a query; gives some `size` rows of whole learners at a time (`Attempts.by_learner`).
 
-    The query begins at once. The rows of a part must come learner by learner in the order of the ids' bytes; so do the
-    shards. There is a shard, if an empty one, also where there is no row.
+    The query begins at once. A pass is read, several parts of it at once, before its first shard is given; a learner's
+    answers are in one pass.
     """
-    with _reading(context, query, params, parts) as batches:
-        yield whole_learners(batches, size)
+    with ExitStack() as first:
+        of_parts = first.enter_context(_reading(context, query, params, passes[0]))
+
+        def shards() -> Iterator[Attempts]:
+            with first:
+                attempts = _together(of_parts)
+            yield from attempts.by_learner(size)
+            for parts in passes[1:]:
+                del attempts
+                attempts = read_attempts(context, query, parts, **params)
+                yield from attempts.by_learner(size)
+
+        yield shards()
 
 
-def whole_learners(parts: Sequence[Iterator[pa.RecordBatch]], size: int) -> Iterator[Attempts]:
-    """Merge parts, each in the order of its learners' ids, into shards of whole learners, some `size` rows each."""
-    going_on = {
-        part: (batch.slice(start, size) for batch in batches for start in range(0, max(batch.num_rows, 1), size))
-        for part, batches in enumerate(parts)
-    }
-    pending: list[list[pa.RecordBatch]] = [[] for _ in parts]
-    last_ids = [""] * len(parts)
-    while going_on:
-        behind = min(going_on, key=lambda part: last_ids[part])
-        rows = next(going_on[behind], None)
-        if rows is None:
-            del going_on[behind]
-            continue
-        pending[behind].append(rows)
-        if rows.num_rows:
-            last_ids[behind] = rows["student_id"][-1].as_py()
-        if sum(rows.num_rows for part in pending for rows in part) < size:
-            continue
-        # Of the part that is furthest behind, its last learner may go on; the others are ahead of that learner.
-        next_id = min(last_ids[part] for part in going_on)
-        tables = [pa.Table.from_batches(part).unify_dictionaries() if part else None for part in pending]
-        whole = [0 if table is None else _rows_before(table, next_id) for table in tables]
-        if not any(whole):
-            continue
-        there = [(table, n) for table, n in zip(tables, whole, strict=True) if table is not None]
-        shard = _attempts(table.slice(0, n) for table, n in there)
-        pending = [
-            [] if table is None else [compact(rest) for rest in _with_texts(table.slice(n)).to_batches()]
-            for table, n in zip(tables, whole, strict=True)
-        ]
-        del tables, there, rows  # while the shard is worked on
-        yield shard
-    yield _attempts(pa.Table.from_batches(part) for part in pending if part)
-
-
-def _rows_before(table: pa.Table, student_id: str) -> int:
-    """Number of rows, in the order of student_id, of learners before one."""
-    learner = table["student_id"].combine_chunks()
-    before = np.array([each < student_id for each in learner.dictionary.to_pylist()], dtype=np.bool_)
-    of_rows = before[learner.indices.to_numpy()]
-    n = int(of_rows.sum())
-    if not of_rows[:n].all():
-        raise ConfigurationError(
-            f"learner {table['student_id'][int(of_rows.argmin())].as_py()!r} came before others whose ids are less; "
-            "expected the order of the ids' bytes, which needs a database whose encoding is UTF8"
-        )
-    return n
-
-
-def _attempts(tables: Iterable[pa.Table]) -> Attempts:
-    return Attempts.from_arrow(pa.concat_tables(tables).unify_dictionaries().combine_chunks())
+def _together(parts: Sequence[Iterator[pa.RecordBatch]]) -> Attempts:
+    return Attempts.from_batches([batch for batch in chain.from_iterable(zip_longest(*parts)) if batch is not None])
 
 
 def count_answers(context: JobContext, first_day: date) -> int:
@@ -293,16 +290,28 @@ def count_answers(context: JobContext, first_day: date) -> int:
     return int(db.read_frame(context.connection, "attempts/number", **days).iloc[0]["answers"])
 
 
-def sessions(shard: Shard | None, answers: int) -> list[dict[str, int]]:
-    """Buckets of learners by session of the database, as statements take them.
+def passes(shard: Shard | None, answers: int) -> list[list[dict[str, int]]]:
+    """Buckets of learners by pass over the log and by session of the database, as statements take them.
 
     Args:
         shard: learners to read; None: all.
         answers: about as many answers they have.
     """
     first, last = (shard or Shard(1, 1)).buckets()
-    edges = np.linspace(first, last + 1, (SESSIONS if answers >= MANY_ANSWERS else 1) + 1).astype(int).tolist()
-    return [{"first_bucket": start, "last_bucket": stop - 1} for start, stop in pairwise(edges)]
+    of_passes = _split(first, last, -(-answers // ATTEMPTS_A_PASS))
+    return [sessions(answers // len(of_passes), start, stop) for start, stop in of_passes]
+
+
+def sessions(answers: int, first_bucket: int = 0, last_bucket: int = Shard.BUCKETS - 1) -> list[dict[str, int]]:
+    """Buckets of learners by session of the database, as statements take them."""
+    parts = _split(first_bucket, last_bucket, SESSIONS if answers >= MANY_ANSWERS else 1)
+    return [{"first_bucket": first, "last_bucket": last} for first, last in parts]
+
+
+def _split(first: int, last: int, parts: int) -> list[tuple[int, int]]:
+    """Buckets first..last in so many parts of about equal size, at least one."""
+    edges = np.unique(np.linspace(first, last + 1, max(parts, 1) + 1).astype(int)).tolist()
+    return [(start, stop - 1) for start, stop in pairwise(edges)]
 
 
 def _reading(
@@ -334,13 +343,3 @@ def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _answer(number: NDArray[np.int16]) -> pa.BooleanArray:
     return pa.array(number == 1, mask=number == 2)
-
-
-def _with_texts(table: pa.Table) -> pa.Table:
-    """The reverse, so that a small part of a table does not keep the texts of all of it."""
-    return pa.table(
-        {
-            name: column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-    )

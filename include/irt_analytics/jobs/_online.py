@@ -101,7 +101,7 @@ def ability_now(
     online = bank.start()
     median_times = items.set_index("item_id")["median_time_ms"].reindex(attempts.item_ids)
     valid, correct, _ = attempts.judge(median_times.to_numpy(dtype=np.float64), params.invalid_answers)
-    counted = valid & attempts.columns["inside"].to_numpy()
+    counted = valid & attempts.columns["inside"].to_numpy(zero_copy_only=False)
     for item, right in zip(attempts.item_ids[attempts.item[counted]], correct[counted].tolist(), strict=True):
         if item in bank:
             online.add(item, right)

@@ -18,7 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -53,16 +55,21 @@ def shadow(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
         )
 
 
-def keep(context: JobContext, basis: str, queries: Mapping[str, sql.Composable], counts: Mapping[str, int]) -> None:
-    """Keep the rows of queries by name, and counts, for the job to take; what the shard kept before is replaced."""
+def keep(
+    context: JobContext, basis: str, tables: Mapping[str, sql.Composable | pd.DataFrame], counts: Mapping[str, int]
+) -> None:
+    """Keep tables by name, frames or the rows of queries, and counts, for the job to take.
+
+    What the shard kept before is replaced.
+    """
     shard, connection = context.shard, context.connection
     assert shard is not None
     key = {"tenant_id": context.tenant, "job": context.job, "as_of": context.as_of, "shard": shard.number}
     context.record.rows_written.clear()  # into tables that end with this transaction
     db.execute(connection, "parts/forget", **key)
     common = key | {"shards": shard.of, "dag_run_id": context.settings.dag_run_id, "basis": basis}
-    for name, query in queries.items():
-        columns, rows, pieces = _dump(connection, query)
+    for name, table in tables.items():
+        columns, rows, pieces = _pack(table) if isinstance(table, pd.DataFrame) else _dump(connection, table)
         for number, content in enumerate(pieces):
             values = {"name": name, "piece": number, "columns": Jsonb(columns), "rows": rows, "content": content}
             db.execute(connection, "parts/keep", **common, **values)
@@ -93,16 +100,20 @@ def _dump(connection: psycopg.Connection[Any], query: sql.Composable) -> tuple[l
         return columns, cursor.rowcount, pieces
 
 
+def _pack(frame: pd.DataFrame) -> tuple[list[list[str]], int, list[bytes]]:
+    """The same of a frame, as an Arrow stream."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        stream.write_table(table)
+    content = memoryview(sink.getvalue())
+    pieces = [bytes(content[start : start + PIECE_BYTES]) for start in range(0, len(content), PIECE_BYTES)]
+    return [[field.name, str(field.type)] for field in table.schema], len(frame), pieces
+
+
 def rows_of(table: str) -> sql.Composed:
     """The query of all rows of a table."""
     return sql.SQL("select * from {}").format(sql.Identifier(table))
-
-
-def columns_of(connection: psycopg.Connection[Any], table: str) -> list[str]:
-    """Names of a table's columns."""
-    description = connection.execute(sql.SQL("select * from {} limit 0").format(sql.Identifier(table))).description
-    assert description is not None
-    return [column.name for column in description]
 
 
 @dataclass(frozen=True)
@@ -114,17 +125,15 @@ class Kept:
     tables: dict[str, list[list[str]]]
     shards: int
 
-    def copy_into(self, table: str, name: str | None = None) -> int:
+    def copy_into(self, table: str) -> int:
         """Append the rows of all shards to a table, and return their number."""
-        name = name or table
-        columns = self.tables[name]
         statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-            sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(column) for column, _ in columns)
+            sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(column) for column, _ in self.tables[table])
         )
         rows = 0
         for shard in range(1, self.shards + 1):
             # a COPY has the connection to itself, so a shard's pieces are read before
-            pieces = list(self._pieces(shard, name))
+            pieces = list(self._pieces(shard, table))
             with self.context.connection.cursor() as cursor:
                 with cursor.copy(statement) as copy:
                     for piece in pieces:
@@ -132,16 +141,10 @@ class Kept:
                 rows += cursor.rowcount
         return rows
 
-    def create(self, name: str) -> None:
-        """Make a temporary table part_<name> of the rows of all shards."""
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in self.tables[name]
-        )
-        self.context.connection.execute(
-            sql.SQL("create temporary table {} ({}) on commit drop").format(sql.Identifier(f"part_{name}"), columns)
-        )
-        self.copy_into(f"part_{name}", name)
-        self.context.connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"part_{name}")))
+    def frames(self, name: str) -> Iterator[pd.DataFrame]:
+        """The frame of each shard."""
+        for shard in range(1, self.shards + 1):
+            yield pa.ipc.open_stream(b"".join(self._pieces(shard, name))).read_pandas()
 
     def _pieces(self, shard: int, name: str) -> Iterator[bytes]:
         key = {"tenant_id": self.context.tenant, "job": self.context.job, "as_of": self.context.as_of}

@@ -18,9 +18,8 @@ from irt_analytics.jobs._attempts import (
     ATTEMPTS_A_SHARD,
     Attempts,
     count_answers,
-    encode,
+    passes,
     reading_shards,
-    sessions,
     starts,
 )
 from irt_analytics.progress import track
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 EPOCH = date(1970, 1, 1)
 #: A longer pause between answers begins a new session, where the platform records none.
 PAUSE_US = 30 * 60 * 1_000_000
+#: Days that the earliest window of a KPI reaches back from a week's last day (long previous window).
+REACH_DAYS = 55
 #: Of a time that is not known: it sorts behind all others.
 NEVER = np.iinfo(np.int64).max
 
@@ -102,7 +103,9 @@ class Answers:
         began = np.where(started <= completed, started, by_time)
         hint_used = attempts.columns["hint_used"].cast(pa.int8()).fill_null(-1).to_numpy()
         hints = attempts.columns["hints"].fill_null(-1).to_numpy()
-        name, _ = encode(attempts.columns["session_id"])
+        name = np.full(len(completed), -1)
+        recorded = attempts.columns["session"].is_valid().to_numpy(zero_copy_only=False)
+        _, name[recorded] = np.unique(attempts.columns["session"].drop_null().to_numpy(), return_inverse=True)
         named = np.asarray(attempts.item_ids != "")[attempts.item]
         return cls(
             attempts=attempts,
@@ -123,7 +126,7 @@ class Answers:
 
 
 def number_sessions(
-    student: NDArray[np.int32], item: NDArray[np.int32], completed: Integers, began: Integers, name: NDArray[np.int32]
+    student: NDArray[np.int32], item: NDArray[np.int32], completed: Integers, began: Integers, name: Integers
 ) -> Integers:
     """Number the sessions of every learner from 1, in the order of their first answers.
 
@@ -136,7 +139,7 @@ def number_sessions(
             pause of over 30 minutes from an answer to the next one's beginning divides sessions.
     """
     recorded = name >= 0
-    label = name.astype(np.int64)
+    label = name.copy()
     rows = np.flatnonzero(~recorded)
     rows = rows[np.lexsort((item[rows], began[rows], completed[rows], student[rows]))]
     begin = np.where(began == NEVER, completed, began)[rows]
@@ -214,7 +217,7 @@ def reading_answers(
     own = answers // (context.shard.of if context.shard else 1)
     params = {"first_day": first_day, "sessions": True, "topics": False, "look_back": look_back}
     with (
-        reading_shards(context, "attempts/window", size, sessions(context.shard, own), **params) as shards,
+        reading_shards(context, "attempts/window", size, passes(context.shard, own), **params) as shards,
         track("answers by session", own) as progress,
     ):
 

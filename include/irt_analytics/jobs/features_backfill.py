@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -21,19 +20,18 @@ from numpy.typing import NDArray
 
 from irt_analytics import db
 from irt_analytics.errors import RefusedError
-from irt_analytics.irt import Responses, estimate_abilities
-from irt_analytics.irt.topics import estimate_topic_abilities, estimate_topic_sd
+from irt_analytics.irt.topics import estimate_topic_sd
 from irt_analytics.jobs._attempts import (
     ATTEMPTS_A_SHARD,
     Attempts,
     InvalidAnswers,
     count_answers,
-    encode,
+    passes,
     read_attempts,
     reading_shards,
-    sessions,
 )
 from irt_analytics.jobs._daily_features import COMPARED_DAYS, daily_features
+from irt_analytics.jobs._evidence import Bank, Evidence, learner_theta, look_up, topic_theta, week_theta
 from irt_analytics.jobs._parts import basis, forget, keep, rows_of, shadow, take
 from irt_analytics.jobs._windows import read_bank
 from irt_analytics.params import HISTORY_WEEKS
@@ -52,23 +50,6 @@ TAU_SAMPLE = 200_000
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Bank:
-    """The items that a run reads, and the distribution of theta that came with them.
-
-    Attributes:
-        run_id: calibration.
-        window_start: first day of the answers it was calibrated on.
-        items: item_id, a, b, c, median_time_ms.
-        prior: mean and sd of the latent distribution.
-    """
-
-    run_id: str
-    window_start: date
-    items: pd.DataFrame
-    prior: tuple[float, float]
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a run writes.
@@ -82,50 +63,6 @@ class Plan:
     weeks: list[date]
     first_date: date
     past_weeks: list[date]
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """First attempts that count, one row each; ids are numbers, `day` counts from the first day read.
-
-    A missing topic has the number -1.
-    """
-
-    student_ids: pd.Index[Any]
-    item_ids: pd.Index[Any]
-    topic_ids: pd.Index[Any]
-    student: NDArray[np.int64]
-    item: NDArray[np.int32]
-    topic: NDArray[np.int64]
-    day: NDArray[np.int64]
-    correct: NDArray[np.bool_]
-
-    def responses(self, unit: NDArray[np.int64], which: NDArray[np.bool_] | NDArray[np.int64]) -> Responses:
-        """The chosen answers, those of a unit being those of one "student".
-
-        Args:
-            unit: number of each chosen answer's unit.
-            which: mask or places of the chosen answers.
-        """
-        return Responses.from_long(
-            unit, pd.Categorical.from_codes(self.item[which], categories=self.item_ids), self.correct[which]
-        )
-
-    def of(self, students: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which answers are those learners'."""
-        theirs = np.zeros(len(self.student_ids), dtype=np.bool_)
-        theirs[students] = True
-        of_students: NDArray[np.bool_] = theirs[self.student]
-        return of_students
-
-    def unit(self, student: NDArray[np.int64], topic: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Numbers of learner-topics; `split` takes them apart."""
-        return student * (len(self.topic_ids) + 1) + topic + 1
-
-    def split(self, unit: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Learner and topic (-1: none) of learner-topics."""
-        student, topic = np.divmod(np.asarray(unit, dtype=np.int64), len(self.topic_ids) + 1)
-        return student, topic - 1
 
 
 def run(context: JobContext) -> None:
@@ -175,7 +112,7 @@ def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Co
     own = answers // (context.shard.of if context.shard else 1)
     params = {"first_day": read_from, "sessions": False, "topics": True, "look_back": True}
     counts: Counter[str] = Counter()
-    with reading_shards(context, "attempts/window", size, sessions(context.shard, own), **params) as shards:
+    with reading_shards(context, "attempts/window", size, passes(context.shard, own), **params) as shards:
         # The database sorts meanwhile.
         tau = _estimate_tau(context, bank)
         abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
@@ -249,11 +186,13 @@ def _find_evidence(
     items = bank.items.set_index("item_id").reindex(attempts.item_ids)
     day = attempts.days_from(first_day)
     rows = np.flatnonzero(first & items["a"].notna().to_numpy()[attempts.item] & (day >= 0))
+    # by learner, topic and item, whatever the order of the log
+    unit = attempts.student[rows] * np.int64(len(topic_ids) + 1) + topic[rows]
+    rows = rows[(unit * len(attempts.item_ids) + attempts.item[rows]).argsort()]
     attempts = attempts.take(rows)
     median_times = items["median_time_ms"].to_numpy(dtype=np.float64)
     valid, correct, invalid = attempts.judge(median_times, context.params.invalid_answers)
     evidence = Evidence(
-        student_ids=attempts.student_ids,
         item_ids=attempts.item_ids,
         topic_ids=topic_ids,
         student=attempts.student[valid].astype(np.int64),
@@ -280,11 +219,11 @@ def _estimate_tau(context: JobContext, bank: Bank) -> float:
     attempts = read_attempts(
         context, "attempts/window", sample, first_day=first_day, sessions=False, topics=True, look_back=True
     )
-    topic, topic_ids = encode(attempts.columns["topic_id"])
+    topic, topic_ids = attempts.texts["topic_id"], attempts.ids["topic_id"]
     evidence, _ = _find_evidence(context, attempts, attempts.first_answers(), topic, topic_ids, bank, first_day)
     span = ((context.as_of - first_day).days - evidence.day) // length
     evidence = replace(evidence, student=evidence.student * (int(span.max(initial=0)) + 1) + span)
-    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic), np.ones(len(span), dtype=np.bool_))
+    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic))
     learner, _ = evidence.split(responses.student_ids)
     tau = estimate_topic_sd(responses, bank.items, learner, bank.prior)
     logger.info("between-topic sd of theta: %.3f, from %s first attempts", tau, f"{responses.n_responses:,}")
@@ -321,7 +260,7 @@ def _save_shard(
         write(table, frame)
         context.record.wrote(table, len(frame))
 
-    topic, topic_ids = encode(attempts.columns["topic_id"])
+    topic, topic_ids = attempts.texts["topic_id"], attempts.ids["topic_id"]
     first = attempts.first_answers()
     evidence, invalid = _find_evidence(context, attempts, first, topic, topic_ids, bank, first_day)
     weeks = week_theta(evidence, bank, np.array([(week - first_day).days for week in plan.weeks]))
@@ -329,42 +268,19 @@ def _save_shard(
     weeks["week_start"] = np.array(plan.weeks, dtype="datetime64[s]")[weeks["week_start"]]
     save("student_week_theta", weeks, run_id=bank.run_id)
 
-    window_days = (context.as_of - bank.window_start).days + 1
-    topics = topic_theta(evidence, _window(evidence, context.as_of, window_days, first_day), bank, tau)
+    length = (context.as_of - bank.window_start).days + 1
+    topics = topic_theta(evidence.until((context.as_of - first_day).days, length), bank, tau)
     of_topics = topics.assign(topic_id=topic_ids.take(topics["topic"].to_numpy())).drop(columns="topic")
     save("student_topic_theta", of_topics, tau=tau, run_id=bank.run_id)
 
     answered = np.where(attempts.known, topic, -1).astype(np.int64)
     days = daily_features(attempts, first, answered, attempts.days_from(first_day), (plan.first_date - first_day).days)
     known = abilities.reindex(student_ids).reset_index(drop=True).dropna().rename_axis("student").reset_index()
-    student, day = days["student"].to_numpy(), days["day"].to_numpy()
-    unit = evidence.unit(student, days["topic"].to_numpy())
-    week_of = np.full(len(days), -1)
+    last_days = np.array([(_sunday(week) - first_day).days for week in plan.past_weeks], dtype=np.int64)
+    past = (days["day"] <= last_days.max(initial=-1)).to_numpy()
     theta, of_topic = np.full((2, len(days)), np.nan), np.zeros(len(days), dtype=np.bool_)
-    of_learners: dict[int, NDArray[np.bool_]] = {}
-    for number, week in enumerate([*plan.past_weeks, _monday(context.as_of)]):
-        monday = (week - first_day).days
-        rows = np.flatnonzero((day >= monday) & (day < monday + 7))
-        if not len(rows):
-            continue
-        past = week in plan.past_weeks
-        if past:
-            window = _window(evidence, _sunday(week), window_days, first_day)
-            estimated = topic_theta(evidence, window & evidence.of(student[rows]), bank, tau, wanted=unit[rows])
-        else:
-            estimated = topics
-        of_units = evidence.unit(estimated["student"].to_numpy(), estimated["topic"].to_numpy())
-        theta[:, rows], of_topic[rows] = _look_up(unit[rows], of_units, estimated)
-        rest = rows[~of_topic[rows]]
-        if past:
-            week_of[rest] = number
-            of_learners[number] = window & evidence.of(student[rest])
-        else:
-            theta[:, rest], _ = _look_up(student[rest], known["student"].to_numpy(), known)
-    learners = learner_theta(evidence, of_learners, bank)
-    rest, span = np.flatnonzero(week_of >= 0), len(plan.past_weeks) + 1
-    of_weeks = learners["student"].to_numpy() * span + learners["window"].to_numpy()
-    theta[:, rest], _ = _look_up(student[rest] * span + week_of[rest], of_weeks, learners)
+    theta[:, past], of_topic[past] = _past_theta(days[past], evidence, len(student_ids), bank, tau, last_days, length)
+    theta[:, ~past], of_topic[~past] = _present_theta(days[~past], evidence, topics, known)
     days = days.assign(
         topic_id=topic_ids.take(days.pop("topic").to_numpy()),
         date=np.datetime64(first_day, "s") + days.pop("day").to_numpy().astype("timedelta64[D]"),
@@ -378,101 +294,58 @@ def _save_shard(
     return invalid
 
 
-def _look_up(
-    wanted: NDArray[np.int64], key: NDArray[np.int64], theta: pd.DataFrame
+def _present_theta(
+    days: pd.DataFrame, evidence: Evidence, topics: pd.DataFrame, known: pd.DataFrame
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Theta and se, shape (2, wanted), of the rows of `theta` that have the wanted keys, and which there are.
-
-    `key`, of each row of `theta`, ascends.
-    """
-    place = np.searchsorted(key, wanted)
-    found: NDArray[np.bool_] = np.append(key, -1)[place] == wanted
-    values = np.full((2, len(wanted)), np.nan)
-    values[:, found] = theta[["theta", "se"]].to_numpy().T[:, place[found]]
-    return values, found
-
-
-def _window(evidence: Evidence, last_day: date, days: int, first_day: date) -> NDArray[np.bool_]:
-    """Which answers were given on the days that end with last_day."""
-    last = (last_day - first_day).days
-    return (evidence.day > last - days) & (evidence.day <= last)
-
-
-def week_theta(evidence: Evidence, bank: Bank, mondays: NDArray[np.int64]) -> pd.DataFrame:
-    """Estimate theta of every learner and week from that week's answers alone, by EAP under the latent distribution.
-
-    The posterior is taken apart into the prior and a likelihood part of mean y and variance v, normal approximations
-    both: 1/s^2 = 1/sd0^2 + 1/v and m/s^2 = mu0/sd0^2 + y/v.
+    """Theta and se of daily features of as_of's week, shape (2, rows), and which are the topic's.
 
     Args:
-        evidence: the answers.
-        bank: items and latent distribution.
-        mondays: first days of the weeks, ascending, counted as `Evidence.day`.
-
-    Returns:
-        A row per learner and week with an answer: student, week_start (position in `mondays`), n, m, s, v, y, mu0, sd0;
-        v and y are NaN where s >= sd0, that is where the answers say less than nothing.
+        days: the rows.
+        evidence: numbers learner-topics.
+        topics: theta of learners and topics as of as_of.
+        known: theta of learners, of the calibration.
     """
-    week = np.searchsorted(mondays, evidence.day, side="right") - 1
-    inside = (week >= 0) & (evidence.day - mondays[week] < 7)
-    responses = evidence.responses((evidence.student * len(mondays) + week)[inside], inside)
-    abilities = estimate_abilities(responses, bank.items, method="EAP", prior=bank.prior)
-    student, week = np.divmod(abilities["student_id"].to_numpy(dtype=np.int64), len(mondays))
-    mu0, sd0 = bank.prior
-    m, s = abilities["theta"].to_numpy(), abilities["se"].to_numpy()
-    precision = np.where(s < sd0, 1.0 / s**2 - 1.0 / sd0**2, np.nan)
-    v = 1.0 / np.where(precision > 0.0, precision, np.nan)
-    return pd.DataFrame(
-        {
-            "student": student,
-            "week_start": week,
-            "n": abilities["n_responses"],
-            "m": m,
-            "s": np.where(np.isnan(v), np.maximum(s, sd0), s),
-            "v": v,
-            "y": v * (m / s**2 - mu0 / sd0**2),
-            "mu0": mu0,
-            "sd0": sd0,
-        }
-    )
+    student, topic = (days[name].to_numpy() for name in ("student", "topic"))
+    of_units = evidence.unit(topics["student"].to_numpy(), topics["topic"].to_numpy())
+    theta, of_topic = look_up(evidence.unit(student, topic), of_units, topics)
+    theta[:, ~of_topic], _ = look_up(student[~of_topic], known["student"].to_numpy(), known)
+    return theta, of_topic
 
 
-def topic_theta(
+def _past_theta(
+    days: pd.DataFrame,
     evidence: Evidence,
-    which: NDArray[np.bool_],
+    students: int,
     bank: Bank,
     tau: float,
-    wanted: NDArray[np.int64] | None = None,
-) -> pd.DataFrame:
-    """Theta of learners and topics from the chosen answers: student, topic, theta, se, n_responses, prior_*.
+    last_days: NDArray[np.int64],
+    length: int,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The same of past weeks, each from the answers up to its own end.
 
     Args:
+        days: the rows.
         evidence: the answers.
-        which: those that are chosen.
+        students: number of learners.
         bank: items and latent distribution.
         tau: between-topic sd of theta.
-        wanted: learner-topics (`Evidence.unit`) that get a row where they have an answer; by default all.
+        last_days: last day of each past week.
+        length: days of the window that theta rests on.
     """
-    responses = evidence.responses(evidence.unit(evidence.student, evidence.topic)[which], which)
-    student, topic = evidence.split(responses.student_ids)
-    rows = topic >= 0
-    if wanted is not None:
-        rows &= np.isin(responses.student_ids, wanted)
-    theta = estimate_topic_abilities(responses, bank.items, student, bank.prior, tau, rows)
-    return theta.assign(student=student, topic=topic).drop(columns="student_id")[rows]
-
-
-def learner_theta(evidence: Evidence, windows: Mapping[int, NDArray[np.bool_]], bank: Bank) -> pd.DataFrame:
-    """Theta of learners from the chosen answers of each window: student, window, theta, se, n_responses."""
-    span = 1 + max(windows, default=0)
-    rows = [np.flatnonzero(which) for which in windows.values()]
-    which = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])
-    window = np.repeat(np.array(list(windows), dtype=np.int64), [len(each) for each in rows])
-    abilities = estimate_abilities(
-        evidence.responses(evidence.student[which] * span + window, which), bank.items, prior=bank.prior
-    )
-    student, window = np.divmod(abilities["student_id"].to_numpy(dtype=np.int64), span)
-    return abilities.drop(columns="student_id").assign(student=student, window=window)
+    student, topic, day = (days[name].to_numpy() for name in ("student", "topic", "day"))
+    week = np.searchsorted(last_days, day)
+    learner = student * len(last_days) + week
+    wanted = np.zeros((students, len(last_days)), dtype=np.bool_)
+    wanted[student, week] = True
+    windows = evidence.windows(last_days, length, wanted)
+    unit = windows.unit(learner, topic)
+    topics = topic_theta(windows, bank, tau, wanted=unit)
+    of_units = windows.unit(topics["student"].to_numpy(), topics["topic"].to_numpy())
+    theta, of_topic = look_up(unit, of_units, topics)
+    rest = learner[~of_topic]
+    learners = learner_theta(windows.take(np.isin(windows.student, rest)), bank)
+    theta[:, ~of_topic], _ = look_up(rest, learners["student"].to_numpy(), learners)
+    return theta, of_topic
 
 
 JOB = Job(name="features_backfill", run=run, lock="day")

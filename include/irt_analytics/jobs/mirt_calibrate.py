@@ -363,7 +363,7 @@ def _count_answers(context: JobContext, window_start: date) -> pd.Series[Any]:
 
 
 def _read_attempts(context: JobContext, window_start: date, counts: pd.Series[Any]) -> Attempts:
-    parts = sessions(None, counts["answers"])
+    parts = sessions(int(counts["answers"]))
     halves = {"late_from": late_from(window_start, context.as_of)}
     return read_attempts(context, "calibration/first_attempts", parts, window_start=window_start, **halves)
 
@@ -430,7 +430,9 @@ def _weigh(context: JobContext, window: Window, attempts: Attempts) -> Evidence:
         items=_responses(attempts, calibrating, correct),
         median_times=pd.Series(median_times, index=attempts.item_ids),
         # Lateness in the place of correctness, so that it is put in the order of `items`.
-        late=(_responses(attempts, calibrating, attempts.columns["late"].to_numpy()).answers & 1).astype(bool),
+        late=(
+            _responses(attempts, calibrating, attempts.columns["late"].to_numpy(zero_copy_only=False)).answers & 1
+        ).astype(bool),
     )
 
 

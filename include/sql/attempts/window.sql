@@ -1,9 +1,9 @@
--- One row an answer within [first_day, as_of], learner by learner. Negative times and numbers of hints, and starts at
--- infinity, count as not recorded. topic_id, and started_at, hint_used and session_id: only where topics or sessions are
--- asked for; they are a third of what is sent. flags: one number, for every column costs what sorting costs; the sum of
--- correct (0, 1; 2 where it, or the item, is not known), 4 where it timed out, 8 where the learner had answered the item
--- before first_day, correctness known (without look_back nothing before that day is looked at), and 16 times hint_used
--- (0, 1; 2 where it is not known). Of 1024 hash buckets of learners, those asked for.
+-- One row an answer within [first_day, as_of]. Negative times and numbers of hints, and starts at infinity, count as not
+-- recorded. topic_id, and started_at, hint_used and session: only where topics or sessions are asked for; they are a
+-- third of what is sent. session: a hash of session_id; no learner has so many sessions that two might share one. flags: one number, for every column costs what sending costs; the sum of correct (0, 1; 2 where
+-- it, or the item, is not known), 4 where it timed out, 8 where the learner had answered the item before first_day,
+-- correctness known (without look_back nothing before that day is looked at), and 16 times hint_used (0, 1; 2 where it
+-- is not known). Of 1024 hash buckets of learners, those asked for. Not in any order: sorting would take the longest.
 with seen_before as (
     select distinct
         earlier.student_id,
@@ -36,7 +36,7 @@ select
     case when %(sessions)s and isfinite(answer.started_at) then answer.started_at end as started_at,
     case when answer.response_time_ms >= 0 then answer.response_time_ms end as response_time_ms,
     case when answer.hints >= 0 then answer.hints end as hints,
-    case when %(sessions)s then answer.session_id end as session_id,
+    case when %(sessions)s then hashtextextended(answer.session_id, 0) end as session,
     answer.attempt_no,
     (
         case when answer.item_id is null then 2 else coalesce(answer.correct::int, 2) end
@@ -52,4 +52,3 @@ where
     and answer.completed_at < (%(as_of)s::date + 1)::timestamp at time zone 'UTC'
     and answer.student_id is not null
     and in_buckets(answer.student_id, %(first_bucket)s::int, %(last_bucket)s::int)
-order by answer.student_id collate "C"
