@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numba
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 EPOCH = date(1970, 1, 1)
 #: A longer pause between answers begins a new session, where the platform records none.
@@ -200,33 +206,51 @@ def session_days(answers: Answers) -> pd.DataFrame:
 
 @contextmanager
 def reading_answers(
-    context: JobContext, first_day: date, bank: pd.DataFrame, *, look_back: bool = True
-) -> Iterator[Iterator[Answers]]:
-    """Read the answers within [first_day, as_of]; gives some learners at a time, the shard's or all.
+    context: JobContext, first_day: date, bank: pd.DataFrame, each: Callable[[Answers], T], *, look_back: bool = True
+) -> Iterator[Iterator[T]]:
+    """Read the answers within [first_day, as_of]; gives what `each` makes of some learners' at a time, or all.
 
-    Learners come in the order of their ids' bytes. The context's connection is used on entry only.
+    Learners, the shard's or all, come in the order of their ids' bytes. The context's connection is used on entry only.
 
     Args:
         context: the job's.
         first_day: first UTC day of the window.
         bank: items and their median times (`read_bank`).
+        each: called with the answers of several learners at once, in threads.
         look_back: whether answers before the window are looked up; without, `Answers.first` is the first within it.
     """
     answers = count_answers(context, first_day)
     size = min(ATTEMPTS_A_SHARD, max(1, -(-answers // context.params.shards)))
     own = answers // (context.shard.of if context.shard else 1)
     params = {"first_day": first_day, "sessions": True, "topics": False, "look_back": look_back}
+
+    def of_shard(attempts: Attempts) -> tuple[T, int]:
+        return each(Answers.of(attempts, bank, context.params.invalid_answers)), len(attempts)
+
     with (
         reading_shards(context, "attempts/window", size, passes(context.shard, own), **params) as shards,
         track("answers by session", own) as progress,
     ):
 
-        def of_shards() -> Iterator[Answers]:
-            for attempts in shards:
-                yield Answers.of(attempts, bank, context.params.invalid_answers)
-                progress.advance(len(attempts))
+        def of_shards() -> Iterator[T]:
+            for made, n in _in_threads(of_shard, shards):
+                progress.advance(n)
+                yield made
 
         yield of_shards()
+
+
+def _in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """What the function makes of each item, in their order; some items at once, as kernels have threads."""
+    threads = numba.get_num_threads()
+    pending: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def read_bank(context: JobContext, day: date | None = None) -> pd.DataFrame:
@@ -249,14 +273,25 @@ def to_dates(days: Integers) -> NDArray[np.datetime64]:
     return days.astype("datetime64[D]").astype("datetime64[s]")
 
 
-def write_sessions(write: db.Writer, answers: Answers, after: int) -> None:
+@dataclass(frozen=True, eq=False)
+class Sessions:
+    """Learners and their sessions by day (`session_days`)."""
+
+    student_ids: pd.Index[Any]
+    days: pd.DataFrame
+
+    @classmethod
+    def of(cls, answers: Answers) -> Sessions:
+        """Those of some learners."""
+        return cls(answers.attempts.student_ids, session_days(answers))
+
+
+def write_sessions(write: db.Writer, sessions: Sessions, after: int) -> None:
     """Write the learners and their sessions by day to kpi_learner and kpi_session_day, numbered from after + 1."""
-    student_ids = answers.attempts.student_ids
-    numbers = np.arange(len(student_ids), dtype=np.int32) + (after + 1)
-    write("kpi_learner", pd.DataFrame({"learner": numbers, "user_id": student_ids}))
-    parts = session_days(answers)
+    numbers = np.arange(len(sessions.student_ids), dtype=np.int32) + (after + 1)
+    write("kpi_learner", pd.DataFrame({"learner": numbers, "user_id": sessions.student_ids}))
+    parts = sessions.days.rename(columns={"session": "session_no"})
     times = {name: parts.pop(name) for name in ("began", "first_completed", "ended")}
-    parts = parts.rename(columns={"session": "session_no"})
     parts["learner"] = parts.pop("student") + (after + 1)
     parts["day"] = to_dates(parts["day"].to_numpy())
     for name, time in times.items():

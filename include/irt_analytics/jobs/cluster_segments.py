@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irt_analytics import db
 from irt_analytics.errors import Skip
@@ -12,7 +13,7 @@ from irt_analytics.jobs import _segments as segments
 from irt_analytics.jobs._kpis import median_relative_time
 from irt_analytics.jobs._results import no_rows, parameters, replace_day, run_id
 from irt_analytics.jobs._segments import Candidate, Scaling
-from irt_analytics.jobs._windows import read_bank, reading_answers, set_planner, write_sessions
+from irt_analytics.jobs._windows import Answers, Sessions, read_bank, reading_answers, set_planner, write_sessions
 from irt_analytics.runner import Job, JobContext
 
 #: Answers and sessions within the window that say enough of a learner's habits.
@@ -91,15 +92,21 @@ def _prepare(context: JobContext, first_day: date) -> None:
     for statement in ("kpis/create_learner", "kpis/create_session_day", "segments/create_speed"):
         db.execute(connection, statement)
     learners = 0
-    with reading_answers(context, first_day, read_bank(context)) as shards, db.writing(connection) as write:
-        for answers in shards:
-            write_sessions(write, answers, learners)
-            n, median = median_relative_time(answers)
+    with (
+        reading_answers(context, first_day, read_bank(context), _sessions_and_speed) as shards,
+        db.writing(connection) as write,
+    ):
+        for sessions, (n, median) in shards:
+            write_sessions(write, sessions, learners)
             (enough,) = np.nonzero(n >= TIMED_ANSWERS_NEEDED)
             speed = pd.DataFrame({"learner": enough + learners + 1, "relative_time": median[enough]})
             write("segment_speed", speed)
             learners += len(n)
     connection.execute("analyze kpi_learner, kpi_session_day, segment_speed")
+
+
+def _sessions_and_speed(answers: Answers) -> tuple[Sessions, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    return Sessions.of(answers), median_relative_time(answers)
 
 
 def _describe(scaling: Scaling) -> dict[str, Any]:

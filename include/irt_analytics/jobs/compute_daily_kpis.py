@@ -61,8 +61,8 @@ def _basis(context: JobContext, weeks: pd.DataFrame) -> str:
 def _compute(context: JobContext, weeks: pd.DataFrame, first_day: date, bank: pd.DataFrame) -> Findings:
     """Find what rests on one learner's answers, of all learners or of the shard's."""
     last_days = days_since_1970(weeks["last_day"].tolist())
-    with reading_answers(context, first_day, bank) as shards:
-        return Findings.join(Findings.of(answers, bank, last_days) for answers in shards)
+    with reading_answers(context, first_day, bank, lambda answers: Findings.of(answers, bank, last_days)) as found:
+        return Findings.join(found)
 
 
 def _load(kept: Kept) -> Findings:

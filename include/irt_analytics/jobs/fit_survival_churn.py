@@ -10,13 +10,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irt_analytics import clients, db
 from irt_analytics.clients.forecast import SurvivalEvaluation, SurvivalFitRequest, SurvivalFitResult
 from irt_analytics.errors import Skip
 from irt_analytics.jobs._kpis import resolution
 from irt_analytics.jobs._results import no_rows, parameters, records, replace_day, run_id
-from irt_analytics.jobs._windows import create, days_since_1970, read_bank, reading_answers, set_planner, write_sessions
+from irt_analytics.jobs._windows import (
+    Answers,
+    Sessions,
+    create,
+    days_since_1970,
+    read_bank,
+    reading_answers,
+    set_planner,
+    write_sessions,
+)
 from irt_analytics.runner import Job, JobContext
 
 HORIZON_DAYS = 14
@@ -112,14 +122,21 @@ def _load(context: JobContext, landmarks: list[date]) -> tuple[pd.DataFrame, pd.
     db.execute(connection, "survival/create_resolution")
     learners = 0
     bank = read_bank(context, landmarks[0])
-    with reading_answers(context, first_day, bank, look_back=False) as shards, db.writing(connection) as write:
-        for answers in shards:
-            write_sessions(write, answers, learners)
-            r_t = resolution(answers, days_since_1970(landmarks))["value"]
+    days = days_since_1970(landmarks)
+
+    def sessions_and_resolution(answers: Answers) -> tuple[Sessions, NDArray[Any]]:
+        return Sessions.of(answers), resolution(answers, days)["value"]
+
+    with (
+        reading_answers(context, first_day, bank, sessions_and_resolution, look_back=False) as shards,
+        db.writing(connection) as write,
+    ):
+        for sessions, r_t in shards:
+            write_sessions(write, sessions, learners)
             landmark, who = np.nonzero(~np.isnan(r_t))
             columns = {"learner": who + learners + 1, "landmark": np.array(landmarks, dtype="datetime64[s]")[landmark]}
             write("survival_resolution", pd.DataFrame(columns | {"r_t": r_t[landmark, who]}))
-            learners += len(answers.attempts.student_ids)
+            learners += len(sessions.student_ids)
     connection.execute("analyze kpi_learner, kpi_session_day, survival_resolution")
     create(context, "survival/create_row", "survival_row")
     fitted = db.read_frame(

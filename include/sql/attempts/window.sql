@@ -1,9 +1,10 @@
--- One row an answer within [first_day, as_of]. Negative times and numbers of hints, and starts at infinity, count as not
--- recorded. topic_id, and started_at, hint_used and session: only where topics or sessions are asked for; they are a
--- third of what is sent. session: a hash of session_id; no learner has so many sessions that two might share one. flags: one number, for every column costs what sending costs; the sum of correct (0, 1; 2 where
+-- One row an answer within [first_day, as_of], in any order: to sort would take longer than all else. Negative times and
+-- numbers of hints, and starts at infinity, count as not recorded. topic_id, and started_at, hint_used and session: only
+-- where topics or sessions are asked for; they are a third of what is sent. session: a hash of session_id; no learner has
+-- so many sessions that two might share one. flags: one number, for every column costs; the sum of correct (0, 1; 2 where
 -- it, or the item, is not known), 4 where it timed out, 8 where the learner had answered the item before first_day,
 -- correctness known (without look_back nothing before that day is looked at), and 16 times hint_used (0, 1; 2 where it
--- is not known). Of 1024 hash buckets of learners, those asked for. Not in any order: sorting would take the longest.
+-- is not known). Of 1024 hash buckets of learners, those asked for.
 with seen_before as (
     select distinct
         earlier.student_id,
