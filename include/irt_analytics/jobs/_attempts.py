@@ -18,7 +18,7 @@ from irt_analytics import db
 from irt_analytics.runner import JobContext, JobRecord, Shard
 
 #: Answers worked on at a time where learners can be worked through one after another.
-ATTEMPTS_A_SHARD = 600_000
+ATTEMPTS_A_SHARD = 400_000
 #: Answers that a pass over the log reads and keeps, in some 45 bytes each, to have them learner by learner: for the
 #: database, sorting takes longer than all else. The learners of a longer log are read in several passes.
 ATTEMPTS_A_PASS = 12_000_000
@@ -86,20 +86,19 @@ class Attempts:
         Learners and items stand in the order of their ids' bytes, whatever the order of the rows. The list is emptied,
         so that the rows are not in memory twice.
         """
-        table = pa.Table.from_batches(batches).unify_dictionaries()
+        pieces = {name: [batch[name] for batch in batches] for name in batches[0].schema.names}
         batches.clear()
         columns: dict[str, pa.Array] = {}
         texts: dict[str, NDArray[np.int32]] = {}
         ids: dict[str, pd.Index[Any]] = {}
-        for name in table.column_names:
-            column = table[name].combine_chunks()
-            table = table.drop_columns(name)
+        for name in list(pieces):
+            column = pa.chunked_array(pieces.pop(name)).unify_dictionaries().combine_chunks()
             if pa.types.is_dictionary(column.type):
                 texts[name], ids[name] = _encode(column)
             else:
                 columns[name] = column
-        del column
-        pa.default_memory_pool().release_unused()
+            del column
+            pa.default_memory_pool().release_unused()
         return cls(
             student_ids=ids.pop("student_id"),
             item_ids=ids.pop("item_id"),
