@@ -1,7 +1,10 @@
 """The weekly KPIs: a wrong window, a leaked later answer or a lost column would mislead every reader of the report."""
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from tests.integration.kpi_reference import BankItem
 from irt_analytics import db
 from irt_analytics.jobs import _attempts, _windows, compute_daily_kpis
 from irt_analytics.params import RunParams
-from irt_analytics.runner import Shard, run_job
+from irt_analytics.runner import JobContext, JobRecord, Shard, run_job
 from irt_analytics.settings import Settings
 from irt_analytics.simulate import Cohort, simulate_cohort
 
@@ -74,7 +77,14 @@ def publish(settings: Settings, bank: Mapping[str, BankItem], as_of: date, tenan
         connection.commit()
 
 
-def run(settings: Settings, as_of: date, tenant: str = "default", shard: Shard | None = None, **params: Any) -> None:
+def run(
+    settings: Settings,
+    as_of: date,
+    tenant: str = "default",
+    shard: Shard | None = None,
+    expected: int = 0,
+    **params: Any,
+) -> None:
     code = run_job(
         compute_daily_kpis.JOB,
         tenant=tenant,
@@ -84,7 +94,7 @@ def run(settings: Settings, as_of: date, tenant: str = "default", shard: Shard |
         dry_run=False,
         shard=shard,
     )
-    assert code == 0
+    assert code == expected
 
 
 def rows(settings: Settings, condition: str = "true", **values: Any) -> pd.DataFrame:
@@ -691,6 +701,40 @@ def test_a_rerun_keeps_what_later_jobs_wrote(settings: Settings, cohort: Cohort)
     assert blank[["i_t", "a_t", "e_t", "r_t"]].isna().all(axis=None)
     assert blank["a_t_reason"].item() == "no answer in the eight weeks before"
     assert set(rows(settings)["user_id"]) == set(before["user_id"]) | {kept}
+
+
+def test_a_rerun_waits_for_a_later_job_and_does_not_lose_what_it_writes(settings: Settings) -> None:
+    """The churn model may be at work on the day's rows while a person clears this task."""
+    write_answers(settings, two_sessions("ann", named=True))
+    run(settings, SUNDAY)
+    at_work = Event()
+
+    def write_later() -> None:
+        with db.connect(settings) as later:
+            JobContext("default", SUNDAY, RunParams(), settings, later, JobRecord(), None).begin_sharing("weekly_kpi")
+            at_work.set()
+            until = time.monotonic() + 60
+            while not _waits_for_a_lock(settings):
+                assert time.monotonic() < until, "the rerun does not wait"
+                time.sleep(0.05)
+            assignments = ", ".join(f"{column} = %({column})s" for column in OWN_COLUMNS_OF_LATER_JOBS)
+            later.execute(f"update weekly_kpi set {assignments} where not reconstructed", OWN_COLUMNS_OF_LATER_JOBS)
+            later.commit()
+
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(write_later)
+        assert at_work.wait(timeout=60)
+        # its snapshot does not hold what was written meanwhile: another try has it
+        run(settings, SUNDAY, expected=75)
+        written.result(timeout=60)
+    run(settings, SUNDAY)
+    assert row(settings, "ann")[list(OWN_COLUMNS_OF_LATER_JOBS)].to_dict() == OWN_COLUMNS_OF_LATER_JOBS
+    assert row(settings, "ann")["a_t"] > 0
+
+
+def _waits_for_a_lock(settings: Settings) -> bool:
+    with db.connect(settings) as connection:
+        return connection.execute("select exists (select from pg_locks where not granted)").fetchone() == (True,)
 
 
 def test_a_log_that_ended_long_ago_is_a_recorded_skip(settings: Settings) -> None:

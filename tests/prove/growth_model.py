@@ -11,8 +11,8 @@ from scipy.special import expit
 
 from irt_analytics import clients
 from irt_analytics.clients.brms import GrowthFitResult
-from irt_analytics.jobs._growth_posterior import Population, chunks, learner_lines
 from irt_analytics.jobs._evidence import Bank, Evidence, week_theta
+from irt_analytics.jobs._growth_posterior import Population, chunks, learner_lines
 from irt_analytics.jobs.fit_bayesian_growth import (
     LEARNERS_FITTED,
     MAX_VARIANCE,

@@ -10,7 +10,7 @@ from irt_analytics.runner import Job, JobContext
 
 #: A reader in another transaction may hold the view for a while; longer than this is for a retry.
 LOCK_TIMEOUT = "60s"
-#: First major version of PostgreSQL that has all that the statements use (merge).
+#: Oldest major version of PostgreSQL that its makers still mend (November 2026).
 OLDEST_SERVER = 15
 
 
