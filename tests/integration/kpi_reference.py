@@ -1,4 +1,4 @@
-"""The KPIs once more, learner by learner in plain Python: what the set-based SQL and the engine must agree with."""
+"""The KPIs once more, learner by learner in plain Python: what the arrays and the engine must agree with."""
 
 import math
 from collections.abc import Mapping

@@ -610,6 +610,7 @@ def test_reruns_shards_and_answers_after_the_day_change_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(_attempts, "MANY_ANSWERS", 1)
         patch.setattr(_attempts, "SESSIONS", 3)
+        patch.setattr(_attempts, "ATTEMPTS_A_PASS", 1_000)
         patch.setattr(_windows, "ATTEMPTS_A_SHARD", 100)
         run(settings, day)
     pd.testing.assert_frame_equal(rows(settings), first, check_exact=True)

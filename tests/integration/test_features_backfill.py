@@ -355,6 +355,7 @@ def test_learners_read_by_several_sessions_of_the_database_some_at_a_time_give_t
     whole = [rows_of(settings, table) for table in TABLES]
     monkeypatch.setattr(_attempts, "MANY_ANSWERS", 1)
     monkeypatch.setattr(_attempts, "SESSIONS", 3)
+    monkeypatch.setattr(_attempts, "ATTEMPTS_A_PASS", 100)
     monkeypatch.setattr(features_backfill, "ATTEMPTS_A_SHARD", 25)
     assert run(settings, "features_backfill", WEDNESDAY) == 0
     for table, rows in zip(TABLES, whole, strict=True):

@@ -78,8 +78,9 @@ def first_attempts(settings: Settings, first: date, last: date, tenant: str = "d
         topics=True,
         look_back=True,
     ) as (batches,):
-        table = pa.Table.from_batches(batches)
-    is_first = Attempts.from_arrow(table).first_answers()
+        rows = list(batches)
+    table = pa.Table.from_batches(rows)
+    is_first = Attempts.from_batches(rows).first_answers()
     marked = table.to_pandas()[is_first].sort_values(["student_id", "item_id"])[list(frame.columns)]
     found = list(frame.itertuples(index=False, name=None))
     assert list(marked.itertuples(index=False, name=None)) == found
@@ -257,6 +258,8 @@ def attempts_of(times: list[int], timed_out: list[bool]) -> Attempts:
         time_ms=np.array(times, dtype=np.int32),
         timed_out=np.array(timed_out),
         columns={},
+        texts={},
+        ids={},
     )
 
 

@@ -262,7 +262,7 @@ def reading_shards(
     """Read the answers of a query; gives some `size` rows of whole learners at a time (`Attempts.by_learner`).
 
     The query begins at once. A pass is read, several parts of it at once, before its first shard is given; a learner's
-    answers are in one pass.
+    answers are in one pass. A later pass sees what was committed until it begins.
     """
     with ExitStack() as first:
         of_parts = first.enter_context(_reading(context, query, params, passes[0]))

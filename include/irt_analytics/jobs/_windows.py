@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numba
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numba import config
 from psycopg import sql
 
 from irt_analytics import db
@@ -42,6 +42,8 @@ EPOCH = date(1970, 1, 1)
 PAUSE_US = 30 * 60 * 1_000_000
 #: Days that the earliest window of a KPI reaches back from a week's last day (long previous window).
 REACH_DAYS = 55
+#: Shards worked on at once, where there are as many processors: much of it is Python's own, which runs one by one.
+SHARDS_AT_ONCE = 4
 #: Of a time that is not known: it sorts behind all others.
 NEVER = np.iinfo(np.int64).max
 
@@ -210,7 +212,8 @@ def reading_answers(
 ) -> Iterator[Iterator[T]]:
     """Read the answers within [first_day, as_of]; gives what `each` makes of some learners' at a time, or all.
 
-    Learners, the shard's or all, come in the order of their ids' bytes. The context's connection is used on entry only.
+    Learners, the shard's or all, come in the order of their ids' bytes within a pass (`ATTEMPTS_A_PASS`). The context's
+    connection is used on entry only.
 
     Args:
         context: the job's.
@@ -241,16 +244,20 @@ def reading_answers(
 
 
 def _in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """What the function makes of each item, in their order; some items at once, as kernels have threads."""
-    threads = numba.get_num_threads()
+    """What the function makes of each item, in their order; up to `SHARDS_AT_ONCE` items at once."""
+    threads = min(SHARDS_AT_ONCE, int(config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]  # set at import
     pending: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= threads:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= threads:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        finally:  # after a signal or an error nobody waits for what has not begun
+            for future in pending:
+                future.cancel()
 
 
 def read_bank(context: JobContext, day: date | None = None) -> pd.DataFrame:

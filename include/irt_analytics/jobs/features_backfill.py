@@ -1,9 +1,8 @@
 """Weekly and per-topic theta of every learner, and daily features by topic.
 
-Learners are worked through in parts, so that memory holds one part's answers, or in shards by processes of their own;
-a learner's rows depend on that learner's answers, the bank and tau only, so that they are the same either way. Items
-and their median times are those published by as_of, also for past weeks; the answers of a past week are those up to
-its own end.
+Learners are worked through some at a time, in shards by processes of their own where there are such; a learner's rows
+depend on that learner's answers, the bank and tau only, so that they are the same either way. Items and their median
+times are those published by as_of, also for past weeks; the answers of a past week are those up to its own end.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ def _compute(context: JobContext, bank: Bank, plan: Plan, first_day: date) -> Co
     params = {"first_day": read_from, "sessions": False, "topics": True, "look_back": True}
     counts: Counter[str] = Counter()
     with reading_shards(context, "attempts/window", size, passes(context.shard, own), **params) as shards:
-        # The database sorts meanwhile.
+        # The database sends meanwhile.
         tau = _estimate_tau(context, bank)
         abilities = db.read_arrow(context.settings, "features/abilities", tenant_id=context.tenant, as_of=context.as_of)
         abilities = abilities.to_pandas().set_index("user_id")

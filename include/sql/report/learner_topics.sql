@@ -1,8 +1,19 @@
--- One row a learner asked for and topic, on the newest day up to as_of that has topic abilities.
+-- One row a learner asked for and topic, on the newest day up to as_of, within 26 weeks, that has topic abilities. The
+-- last week is looked at first: there is no tree to find the day in.
 with newest as (
-    select max(as_of) as as_of
-    from student_topic_theta
-    where tenant_id = %(tenant_id)s and as_of <= %(as_of)s
+    select
+        coalesce(
+            (
+                select max(as_of)
+                from student_topic_theta
+                where tenant_id = %(tenant_id)s and as_of between %(as_of)s::date - 7 and %(as_of)s::date
+            ),
+            (
+                select max(as_of)
+                from student_topic_theta
+                where tenant_id = %(tenant_id)s and as_of between %(as_of)s::date - 182 and %(as_of)s::date - 8
+            )
+        ) as as_of
 )
 
 select

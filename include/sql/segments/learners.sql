@@ -88,4 +88,4 @@ join kpi_learner on kpi_learner.learner = habits.learner
 left join kpi on kpi.user_id = kpi_learner.user_id
 left join segment_speed as speed on speed.learner = habits.learner
 left join ability on ability.user_id = kpi_learner.user_id
-order by habits.learner
+order by kpi_learner.user_id collate "C"

@@ -10,17 +10,18 @@ with past as (
 learner as (
     select
         past.learner,
+        row_number() over (order by kpi_learner.user_id collate "C") as number,
         row_number() over by_hash as place,
         sum(past.rows) over by_hash as rows_up_to,
         count(*) over () as learners,
         (sum(past.rows) over ())::bigint as rows
     from (select learner, count(*) as rows from past group by learner) as past
     join kpi_learner on kpi_learner.learner = past.learner
-    window by_hash as (order by md5(kpi_learner.user_id), past.learner)
+    window by_hash as (order by md5(kpi_learner.user_id), kpi_learner.user_id collate "C")
 )
 
 select
-    past.learner,
+    learner.number as learner,
     past.landmark - %(as_of)s::date as landmark,
     case
         when past.returned_at is null then (%(as_of)s::date - past.landmark)::float8
@@ -37,4 +38,4 @@ select
 from past
 join learner on learner.learner = past.learner
 where learner.place <= %(learners_fitted)s and learner.rows_up_to <= %(rows_fitted)s
-order by past.learner, past.landmark
+order by learner.number, past.landmark

@@ -9,4 +9,4 @@ select
 from survival_row
 join kpi_learner on kpi_learner.learner = survival_row.learner
 where survival_row.landmark = %(as_of)s::date
-order by survival_row.learner
+order by kpi_learner.user_id collate "C"
