@@ -247,7 +247,12 @@ def test_more_rows_than_the_service_takes_are_a_stated_sample(
     context = JobContext("default", LAST_DAY, RunParams(), with_service, db.connect(with_service), JobRecord(), None)
     with context.connection:
         rows, scored = fit_survival_churn._load(context, fit_survival_churn._landmarks(context))
-        users = dict(context.connection.execute("select learner, user_id from kpi_learner").fetchall())
+        numbered = """
+            select row_number() over (order by user_id collate "C"), user_id
+            from kpi_learner
+            where learner in (select learner from survival_row where landmark < %s)
+        """
+        users = dict(context.connection.execute(numbered, (LAST_DAY,)).fetchall())
     by_hash = rows.groupby("learner").size()
     by_hash.index = [md5(users[learner].encode(), usedforsecurity=False).hexdigest() for learner in by_hash.index]
     up_to = by_hash.sort_index().cumsum()
