@@ -1,22 +1,6 @@
--- What later jobs wrote into the day's rows: columns of their own.
+-- The day's rows into which later jobs wrote, in columns of their own.
 create temporary table kpi_later on commit drop as
-select
-    user_id,
-    week_start,
-    reconstructed,
-    s,
-    s_lower,
-    s_upper,
-    s_n,
-    s_source,
-    s_reason,
-    p,
-    p_n,
-    p_source,
-    p_reason,
-    sigma,
-    sigma_source,
-    sigma_reason
+select *
 from weekly_kpi
 where
     tenant_id = %(tenant_id)s
